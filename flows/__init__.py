@@ -1,0 +1,1 @@
+"""Prefect flows and the CLI: what starts, supervises and reports runs."""

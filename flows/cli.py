@@ -1,0 +1,51 @@
+"""The command line. Heavy imports wait inside the commands: `--help` answers in half a second."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from flows.commands import config, export, novelty, rederive, resume, run, runs, seeds, store, teacher
+
+app = typer.Typer(
+    name="evoloom",
+    help="Grow instruction-tuning data from a few seeds, keep every step, prove what it is worth.",
+    epilog="Start here: `evoloom run self-instruct --target 12`. Exit codes: 0 done, 1 failed or "
+    "ceiling reached, 2 usage or configuration, 75 interrupted and resumable, 130 Ctrl-C, resumable.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(run.app, name="run")
+app.add_typer(runs.app, name="runs")
+app.command("resume")(resume.resume)
+app.command("rederive")(rederive.rederive)
+app.command("export")(export.export)
+app.command("novelty")(novelty.novelty)
+app.add_typer(seeds.app, name="seeds")
+app.add_typer(teacher.teacher_app, name="teacher")
+app.add_typer(store.app, name="store")
+app.add_typer(config.app, name="config")
+
+
+def main() -> None:
+    """Run the command line; errors meant for people are printed without a traceback."""
+    from pipeline.errors import EvoloomError
+
+    try:
+        app()
+    except EvoloomError as exc:
+        typer.echo(f"evoloom: {exc}", err=True)
+        sys.exit(exc.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # `evoloom runs | head` is not an error; nothing more can be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

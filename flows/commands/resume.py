@@ -1,0 +1,57 @@
+"""`evoloom resume RUN`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.options import ConfigOption, JsonOption, SetOption, StoreOption, flags, store_path
+
+
+def resume(
+    run: str,
+    give_up: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="Go on without this address, such as classify/3.1."),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="If the run is being executed, follow it, then resume.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    sets: SetOption = None,
+    config: ConfigOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a run where it stopped. Nothing that was paid for is asked again.
+
+    Operational settings (concurrency, time-outs, endpoints, keys, prices, caps) may differ from
+    the manifest's; any other difference is refused.
+    """
+    from flows.progress import Display
+    from flows.report import finish
+    from flows.runs import Listener, resume_run
+    from pipeline.errors import UsageError
+    from pipeline.records import Address
+
+    addresses = set()
+    for text in give_up or ():
+        try:
+            addresses.add(Address.parse(text))
+        except ValueError as exc:
+            raise UsageError(
+                f"--give-up {text}: an address is STAGE/POSITION, such as classify/3.1"
+            ) from exc
+    place = store_path(store)
+    with Display(quiet=quiet) as display:
+        result = resume_run(
+            run,
+            place,
+            flags(sets, store),
+            give_up=frozenset(addresses),
+            wait=wait,
+            config_file=config,
+            listener=Listener(display.show, display.message),
+        )
+    finish(result, place, as_json=as_json)

@@ -1,0 +1,203 @@
+"""Executes a held run in this process: replay, ask, derive, ingest, publish."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.progress import ProgressReporter
+from pipeline.config import Settings
+from pipeline.errors import EvoloomError, InterruptedRunError
+from pipeline.records import Address
+from pipeline.run.driver import Driver, RunEnd
+from pipeline.run.ledger import Ledger
+from pipeline.run.machine import Machine
+from pipeline.run.sender import Sender
+from pipeline.teacher.client import TeacherClient
+from pipeline.teacher.engine import lease_engine
+from store.database import StoreBusyError
+from store.ingest import ingest
+from store.run_writer import HeldRun
+from store.snapshot import publish
+
+_INGEST_PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherPlace:
+    """Where the teacher of a run is: its address, and the model the pre-flight resolved."""
+
+    base_url: str
+    model: str
+
+
+@contextlib.contextmanager
+def open_teacher(
+    settings: Settings, on_message: Callable[[str], None] = lambda text: None
+) -> Iterator[TeacherPlace]:
+    """The configured endpoint, or the local engine for as long as the context lasts; checked.
+
+    Raises:
+        TeacherSetupError: unreachable, key refused, model not served.
+        EngineError: the local engine does not start.
+    """
+    with contextlib.ExitStack() as stack:
+        base_url = settings.teacher.base_url
+        if base_url is None:
+            engine = stack.enter_context(lease_engine(settings.engine, on_progress=on_message))
+            base_url = engine.base_url
+        yield TeacherPlace(base_url, asyncio.run(_preflight(base_url, settings)))
+
+
+async def _preflight(base_url: str, settings: Settings) -> str:
+    async with TeacherClient(base_url, settings.teacher) as client:
+        return await client.preflight()
+
+
+def execute(
+    run: HeldRun,
+    machine: Machine,
+    settings: Settings,
+    place: TeacherPlace,
+    store_path: Path,
+    *,
+    give_up: frozenset[Address] = frozenset(),
+    on_progress: Callable[[dict[str, Any]], None] = lambda record: None,
+) -> RunEnd:
+    """Execute a run until its end or interruption; its state is written, its rows are ingested
+    unless somebody holds the live file.
+
+    Raises:
+        EvoloomError: the run cannot go on; its state says why.
+    """
+    run.write_state("running")
+    ingester = _Ingester(run, store_path, settings.store.ingest_interval_s)
+    try:
+        with ingester:
+            end = asyncio.run(_drive(run, machine, settings, place, give_up, on_progress))
+    except BaseException as exc:
+        interrupted = isinstance(exc, (KeyboardInterrupt, InterruptedRunError))
+        run.write_state("interrupted" if interrupted else "failed", str(exc) or type(exc).__name__)
+        raise
+    run.spool.sync()
+    run.write_state(end.state, end.reason)
+    return end
+
+
+async def _drive(
+    run: HeldRun,
+    machine: Machine,
+    settings: Settings,
+    place: TeacherPlace,
+    give_up: frozenset[Address],
+    on_progress: Callable[[dict[str, Any]], None],
+) -> RunEnd:
+    async with TeacherClient(place.base_url, settings.teacher) as client:
+        reporter = ProgressReporter(run, machine, settings.prices, on_progress)
+        sender = Sender(client, settings.teacher, reporter.paused)
+        driver = Driver(
+            machine,
+            run.journal,
+            sender,
+            Ledger(settings.caps, settings.prices),
+            run.spool,
+            concurrency=settings.teacher.concurrency,
+            grace_s=settings.run.grace_s,
+            give_up=give_up,
+        )
+        reporter.watch(driver, sender)
+        reporting = asyncio.create_task(reporter.run(settings.run.progress_interval_s))
+        try:
+            with _signals(driver):
+                end = await driver.run()
+        except OSError as exc:
+            raise EvoloomError(
+                f"run {run.path.name}: writing to {run.path} failed ({exc.strerror or exc}); what "
+                f"was journaled is safe. Make room, then `evoloom resume {run.path.name}`"
+            ) from exc
+        finally:
+            reporting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reporting
+            await run.journal.drain()
+        reporter.record(end.state)
+        return end
+
+
+@contextlib.contextmanager
+def _signals(driver: Driver) -> Iterator[None]:
+    """SIGTERM and SIGINT stop the run with grace; a second one stops it now."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, driver.stop, number.name)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+class _Ingester:
+    """Ingests the run every few seconds, in a thread, so that analysts see it grow."""
+
+    def __init__(self, run: HeldRun, store_path: Path, interval_s: float) -> None:
+        self._run = run
+        self._store_path = store_path
+        self._interval_s = interval_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="ingest", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *unused: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self._run.spool.sync()
+            # A store that is held or broken never stops a run: the spool keeps everything.
+            with contextlib.suppress(EvoloomError):
+                ingest(self._store_path, [self._run.path.name], wait_s=_INGEST_PATIENCE_S)
+                publish(self._store_path, wait_s=_INGEST_PATIENCE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of the store at the end of a command that writes."""
+
+    pending: str | None
+    """Why the live file could not be written, or None."""
+    damaged: tuple[str, ...]
+    """Run directories that could not be read."""
+
+
+def publish_store(store_path: Path, wait_s: float | None = None) -> Published:
+    """Ingest every spool and publish the snapshot; a held live file leaves `ingest pending`."""
+    try:
+        report = ingest(store_path, wait_s=wait_s)
+        publish(store_path, wait_s=wait_s)
+    except StoreBusyError as exc:
+        return Published(str(exc), ())
+    return Published(None, tuple(f"{item.run_id}: {item.message}" for item in report.damaged))
+
+
+def exit_code(end: RunEnd) -> int:
+    """The exit code of a run's end (DESIGN.md, exit codes)."""
+    if end.state == "completed":
+        return 0
+    if end.state == "ceiling":
+        return 1
+    if end.reason == "SIGINT":
+        return 130
+    return end.error.exit_code if end.error else 75

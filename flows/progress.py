@@ -1,0 +1,191 @@
+"""What a run says while it goes on: records in `progress.jsonl`, and lines or a table for people."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.run.driver import Driver
+from pipeline.run.machine import Machine
+from pipeline.run.sender import Sender
+from pipeline.sections import PriceSettings
+from store.run_writer import HeldRun
+
+_RATE_WINDOW_S = 30.0
+_LINE_EVERY_S = 5.0
+
+
+class ProgressReporter:
+    """Writes a progress record every few seconds. Nothing of the run depends on it."""
+
+    def __init__(
+        self,
+        run: HeldRun,
+        machine: Machine,
+        prices: PriceSettings,
+        on_record: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._run = run
+        self._machine = machine
+        self._prices = prices
+        self._on_record = on_record
+        self._driver: Driver | None = None
+        self._sender: Sender | None = None
+        self._pause_reason: str | None = None
+        self._tokens: deque[tuple[float, int]] = deque()
+
+    def watch(self, driver: Driver, sender: Sender) -> None:
+        """Tell it what to report on."""
+        self._driver = driver
+        self._sender = sender
+
+    def paused(self, reason: str | None) -> None:
+        """The run paused (with a reason) or goes on (None): noted at once."""
+        self._pause_reason = reason
+        state = "paused" if reason else "running"
+        self._run.write_state(state, reason)
+        self.record(state)
+
+    async def run(self, interval_s: float) -> None:
+        """Report until cancelled."""
+        while True:
+            self.record("paused" if self._pause_reason else "running")
+            await asyncio.sleep(interval_s)
+
+    def record(self, state: str) -> None:
+        """Write one record and show it."""
+        assert self._driver is not None and self._sender is not None  # `watch` came first
+        progress = self._machine.progress()
+        ledger = self._driver.ledger
+        in_flight = self._driver.in_flight
+        elapsed = self._run.elapsed_s
+        left = progress.target - progress.accepted
+        remaining = elapsed / progress.accepted * left if progress.accepted else None
+        record = {
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "state": state,
+            "reason": self._pause_reason,
+            "elapsed_s": round(elapsed, 1),
+            "remaining_s": None if remaining is None else round(remaining, 1),
+            "accepted": progress.accepted,
+            "target": progress.target,
+            "stages": {
+                stage: {"done": counts.done, "known": counts.known,
+                        "in_flight": in_flight.get(stage, 0)}
+                for stage, counts in progress.stages.items()
+            },
+            "rejected": dict(progress.rejected),
+            "warnings": list(progress.warnings),
+            "replayed": self._driver.replayed,
+            "retries": self._sender.retries,
+            "prompt_tokens": ledger.usage.prompt_tokens,
+            "cached_tokens": ledger.usage.cached_tokens,
+            "completion_tokens": ledger.usage.completion_tokens,
+            "tokens_per_s": self._rate(ledger.usage.completion_tokens),
+            "cost": round(ledger.spent_cost, 6),
+        }  # fmt: skip
+        self._run.log_progress(record)
+        self._on_record(record)
+
+    def _rate(self, completion_tokens: int) -> float:
+        now = time.monotonic()
+        self._tokens.append((now, completion_tokens))
+        while now - self._tokens[0][0] > _RATE_WINDOW_S:
+            self._tokens.popleft()
+        since, before = self._tokens[0]
+        return round((completion_tokens - before) / (now - since), 1) if now > since else 0.0
+
+
+def duration(seconds: float | None) -> str:
+    """`1:02:03`, `2:03` or `-`."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def line(record: dict[str, Any]) -> str:
+    """A progress record on one line, for logs."""
+    stages = "  ".join(
+        f"{name} {counts['done']}+{counts['in_flight']}" for name, counts in record["stages"].items()
+    )
+    text = (
+        f"[{duration(record['elapsed_s'])}] accepted {record['accepted']}/{record['target']}  "
+        f"{stages} (done+in flight)  {record['tokens_per_s']:.0f} tok/s  "
+        f"remaining {duration(record['remaining_s'])}"
+    )
+    if record["state"] != "running":
+        text += f"  {record['state']}"
+        text += f": {record['reason']}" if record["reason"] else ""
+    return text
+
+
+class Display:
+    """Shows progress on standard error: a table that redraws on a terminal, else a line every few
+    seconds. A context manager."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._live: Any = None
+        self._last_line = float("-inf")
+        self._last_state = ""
+
+    def __enter__(self) -> Display:
+        if not self._quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def message(self, text: str) -> None:
+        """A line of its own, such as what the engine's start is doing."""
+        if self._quiet:
+            return
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def show(self, record: dict[str, Any]) -> None:
+        """Show a record; in a log only every few seconds, but each change of state."""
+        if self._quiet:
+            return
+        if self._live is not None:
+            self._live.update(_table(record))
+            return
+        now = time.monotonic()
+        if now - self._last_line >= _LINE_EVERY_S or record["state"] != self._last_state:
+            self._last_line, self._last_state = now, record["state"]
+            print(line(record), file=sys.stderr, flush=True)
+
+
+def _table(record: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    title = f"accepted {record['accepted']} of {record['target']}"
+    if record["state"] != "running":
+        title += f"  ({record['state']})"
+    caption = (
+        f"{record['tokens_per_s']:.0f} tok/s   elapsed {duration(record['elapsed_s'])}   "
+        f"remaining {duration(record['remaining_s'])}   retries {record['retries']}"
+    )
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    table.add_column("stage")
+    for name in ("done", "in flight", "waiting"):
+        table.add_column(name, justify="right")
+    for stage, counts in record["stages"].items():
+        waiting = max(0, counts["known"] - counts["done"] - counts["in_flight"])
+        table.add_row(stage, str(counts["done"]), str(counts["in_flight"]), str(waiting))
+    return table

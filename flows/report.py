@@ -1,0 +1,238 @@
+"""What the CLI prints about runs: lists, one run in full, the end of a run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from flows.execution import Published, exit_code
+from flows.progress import duration
+from flows.runs import RunResult
+from pipeline.config import Settings
+from pipeline.records import Usage
+from pipeline.run.ledger import cost_of
+from store.queries import RunDetail, RunSummary, list_runs, show_run
+from store.run_directory import runs_directory
+from store.run_rows import sample_instances
+from store.run_writer import is_held
+
+_SAMPLES = 5
+_WIDTH = 100
+
+
+def finish(result: RunResult, store_path: Path, *, as_json: bool) -> None:
+    """Print how a run ended and leave with its exit code."""
+    detail = show_run(store_path, result.run_id)
+    if as_json:
+        typer.echo(json.dumps(_as_json(detail, store_path), ensure_ascii=False, indent=2))
+    else:
+        _print_detail(detail, store_path)
+    print_published(result.published)
+    error = result.end.error
+    if error is not None:
+        typer.echo(f"evoloom: {error}".replace("RUN", result.run_id), err=True)
+    elif result.end.state == "interrupted":
+        typer.echo(
+            f"evoloom: run {result.run_id} was interrupted ({result.end.reason}); `evoloom resume "
+            f"{result.run_id}{_store_flag(store_path)}` goes on where it stopped",
+            err=True,
+        )
+    elif result.end.state == "ceiling":
+        typer.echo(
+            f"evoloom: run {result.run_id} reached its ceiling of generation completions with fewer "
+            "instructions than asked for; what there is can be exported. A higher run.ceiling, a "
+            "better teacher or more seeds give more",
+            err=True,
+        )
+    elif not as_json:
+        _print_next(result.run_id, store_path)
+    raise typer.Exit(exit_code(result.end))
+
+
+def print_published(published: Published) -> None:
+    """Say what could not be written to the store, if anything."""
+    if published.pending:
+        typer.echo(f"ingest pending: {published.pending}", err=True)
+    for problem in published.damaged:
+        typer.echo(f"not ingested: {problem}", err=True)
+
+
+def print_runs(store_path: Path, *, as_json: bool) -> None:
+    """The runs of a store."""
+    runs = [_with_live_state(run, store_path) for run in list_runs(store_path)]
+    if as_json:
+        typer.echo(json.dumps([asdict(run) for run in runs], default=_utc, ensure_ascii=False))
+        return
+    if not runs:
+        typer.echo(f"no runs in {store_path}; `evoloom run self-instruct --target 12` makes one")
+        return
+    width = max(len(run.run_id) for run in runs)
+    typer.echo(f"{'run':<{width}}  {'accepted':>9}  {'time':>8}  created (UTC)        state")
+    for run in runs:
+        created = f"{run.created_at:%Y-%m-%d %H:%M:%S}" if run.created_at else "-"
+        accepted = f"{run.accepted}/{run.target or '-'}"
+        typer.echo(
+            f"{run.run_id:<{width}}  {accepted:>9}  {duration(run.elapsed_s):>8}  {created:<19}  "
+            f"{_state(run)}"
+        )
+
+
+def print_run(store_path: Path, run_id: str, *, as_json: bool) -> None:
+    """One run in full."""
+    detail = show_run(store_path, run_id)
+    if as_json:
+        typer.echo(json.dumps(_as_json(detail, store_path), ensure_ascii=False, indent=2))
+    else:
+        _print_detail(detail, store_path)
+
+
+def _with_live_state(run: RunSummary, store_path: Path) -> RunSummary:
+    """A run that says 'running' and that nobody holds was killed."""
+    from dataclasses import replace
+
+    held = is_held(runs_directory(store_path) / run.run_id)
+    if run.state in ("running", "paused") and not held:
+        return replace(run, state="interrupted", reason="killed")
+    return run
+
+
+def _state(run: RunSummary) -> str:
+    text = run.state
+    if run.problem:
+        text += f": {run.problem}"
+    elif run.reason:
+        text += f": {run.reason}"
+    return text + (" (ingest pending)" if run.ingest_pending else "")
+
+
+def _as_json(detail: RunDetail, store_path: Path) -> dict[str, Any]:
+    run = _with_live_state(detail.summary, store_path)
+    run_dir = runs_directory(store_path) / run.run_id
+    return {
+        **json.loads(json.dumps(asdict(run), default=_utc)),
+        "store": str(store_path),
+        "run_directory": str(run_dir),
+        "run_seed": detail.manifest.run_seed,
+        "window": detail.manifest.window,
+        "ceiling": detail.manifest.ceiling,
+        "model": detail.manifest.raw.get("model"),
+        "funnel": [asdict(row) for row in detail.funnel.rows],
+        "usage": [asdict(row) for row in detail.usage],
+        "prompts_with_two_machine_shots": detail.prompts_with_two_machine_shots,
+        "cost": _cost(detail),
+        "samples": [asdict(sample) for sample in sample_instances(run_dir, _SAMPLES)],
+    }
+
+
+def _cost(detail: RunDetail) -> float:
+    prices = Settings(**detail.manifest.raw["config"]).prices
+    return round(sum(cost_of(row.usage, prices) for row in detail.usage), 6)
+
+
+def _print_detail(detail: RunDetail, store_path: Path) -> None:
+    run = _with_live_state(detail.summary, store_path)
+    echo = typer.echo
+    echo(f"run {run.run_id}: {_state(run)}")
+    echo(
+        f"  accepted {run.accepted} of {run.target}, surplus {run.surplus}; run seed "
+        f"{detail.manifest.run_seed}; model {detail.manifest.raw.get('model')}"
+    )
+    echo("\nfunnel")
+    for text, count, depth in _funnel_lines(detail):
+        echo(f"  {'  ' * depth}{text:<{48 - 2 * depth}} {count:>7}")
+    echo(f"  {'prompts that held two generated shots':<48} "
+         f"{detail.prompts_with_two_machine_shots:>7}")  # fmt: skip
+    samples = sample_instances(runs_directory(store_path) / run.run_id, _SAMPLES)
+    if samples:
+        echo("\nsamples")
+    for sample in samples:
+        kind = " [classification]" if sample.is_classification else ""
+        echo(f"  - {_short(sample.instruction)}{kind}")
+        if sample.input:
+            echo(f"      input:  {_short(sample.input)}")
+        echo(f"      output: {_short(sample.output)}")
+    _print_usage(detail)
+    echo(f"\nstore {store_path}, run directory {runs_directory(store_path) / run.run_id}")
+
+
+def _funnel_lines(detail: RunDetail) -> list[tuple[str, int, int]]:
+    funnel = detail.funnel
+    lines = []
+    completions = [("generate", "generation"), ("classify", "classification"),
+                   ("instances", "instance")]  # fmt: skip
+    for stage, name in completions:
+        used = funnel.count("completions", "used", stage=stage)
+        discarded = funnel.reasons("completions", "discarded", stage=stage)
+        surplus = funnel.count("completions", "surplus", stage=stage)
+        lines.append((f"{name} requests answered", used + sum(discarded.values()) + surplus, 0))
+        lines += [(f"discarded: {reason}", count, 1) for reason, count in discarded.items()]
+        if surplus:
+            lines.append(("not needed", surplus, 1))
+        if stage == "generate":
+            lines += _instruction_lines(detail)
+    lines.append(("instances parsed", sum(
+        row.count for row in funnel.rows
+        if row.subject == "instances" and row.outcome in ("accepted", "rejected", "surplus")
+    ), 0))  # fmt: skip
+    rejected = funnel.reasons("instances", "rejected")
+    lines += [(f"rejected: {reason}", count, 1) for reason, count in rejected.items()]
+    lines.append(("accepted", funnel.count("instances", "accepted"), 1))
+    return lines
+
+
+def _instruction_lines(detail: RunDetail) -> list[tuple[str, int, int]]:
+    funnel = detail.funnel
+    outcomes = ("rejected", "pending", "without_instances", "left_out", "surplus", "accepted")
+    parsed = sum(funnel.count("instructions", outcome) for outcome in outcomes)
+    lines = [("instructions parsed", parsed, 0)]
+    for outcome in outcomes:
+        if outcome in ("rejected", "without_instances"):
+            name = outcome.replace("_", " ")
+            lines += [(f"{name}: {reason}", count, 1)
+                      for reason, count in funnel.reasons("instructions", outcome).items()]
+        elif (count := funnel.count("instructions", outcome)) or outcome == "accepted":
+            lines.append((outcome.replace("_", " "), count, 1))  # fmt: skip
+    return lines
+
+
+def _print_usage(detail: RunDetail) -> None:
+    total = sum((row.usage for row in detail.usage), Usage())
+    elapsed = detail.summary.elapsed_s or 0.0
+    rate = f", {total.completion_tokens / elapsed:.0f} tok/s" if elapsed else ""
+    typer.echo(
+        f"\ntokens: {total.prompt_tokens} prompt ({total.cached_tokens} of them cached), "
+        f"{total.completion_tokens} completion; time {duration(elapsed)}{rate}"
+    )
+    if cost := _cost(detail):
+        accepted = detail.summary.accepted
+        each = f", {cost / accepted:.4f} an accepted instruction" if accepted else ""
+        typer.echo(f"cost: {cost:.4f}{each}")
+
+
+def _print_next(run_id: str, store_path: Path) -> None:
+    store = _store_flag(store_path)
+    typer.echo("\ntry next")
+    typer.echo(f"  evoloom export {run_id}{store} --format alpaca --out dataset.jsonl")
+    typer.echo(f"  evoloom runs show {run_id}{store}")
+    typer.echo(f"  evoloom rederive {run_id}{store} --set novelty.threshold=0.5")
+
+
+def _store_flag(store_path: Path) -> str:
+    from pipeline.sections import StoreSettings
+
+    default = StoreSettings().path
+    return "" if store_path == default else f" --store {shlex.quote(str(store_path))}"
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _WIDTH else flat[: _WIDTH - 1] + "…"
+
+
+def _utc(value: Any) -> str:
+    return f"{value.isoformat()}Z" if hasattr(value, "isoformat") else str(value)

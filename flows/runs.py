@@ -1,0 +1,158 @@
+"""Starting, resuming and deriving runs again: what the CLI and the Prefect flows both call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from flows.execution import Published, execute, open_teacher, publish_store
+from flows.methods import METHODS, copy_against, method_of
+from pipeline.config import Resolved, Settings, flatten, operational_keys, resolve
+from pipeline.errors import UsageError
+from pipeline.records import Address
+from pipeline.run.driver import RunEnd
+from store.run_directory import find_runs, read_manifest, read_state, runs_directory
+from store.run_writer import HeldRun, RunTakenError, create_run
+
+_FOLLOW_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How an execution ended, and what became of the store."""
+
+    run_id: str
+    end: RunEnd
+    published: Published
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told what goes on: progress records, and lines of text."""
+
+    progress: Callable[[dict[str, Any]], None] = lambda record: None
+    message: Callable[[str], None] = lambda text: None
+
+
+def new_run_id(kind: str) -> str:
+    """A run id that sorts by time: `self-instruct-20261121-034700-1f2e`."""
+    return f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
+
+
+def start_run(
+    kind: str, settings: Settings, run_id: str | None = None, listener: Listener | None = None
+) -> RunResult:
+    """Write a manifest, then execute the run.
+
+    Raises:
+        UsageError: settings, seeds, templates or teacher are not usable; nothing was started.
+        EvoloomError: the run failed; its directory says why.
+    """
+    listener = listener or Listener()
+    store_path = settings.store.path
+    run_id = run_id or new_run_id(kind)
+    method = METHODS[kind]
+    against = copy_against(store_path, settings.novelty.against)
+    method.build_manifest(run_id, settings, "")  # seeds and templates are checked before any wait
+    with open_teacher(settings, listener.message) as place:
+        create_run(store_path, method.build_manifest(run_id, settings, place.model), against)
+        listener.message(f"run {run_id}")
+        with HeldRun(store_path, run_id) as run:
+            machine = method.build_machine(run.manifest, run.path)
+            end = execute(
+                run, machine, settings, place, store_path, on_progress=listener.progress
+            )
+    return RunResult(run_id, end, publish_store(store_path))
+
+
+def resume_run(
+    run_id: str,
+    store_path: Path,
+    flags: Mapping[str, Any],
+    *,
+    give_up: frozenset[Address] = frozenset(),
+    wait: bool = False,
+    config_file: Path | None = None,
+    listener: Listener | None = None,
+) -> RunResult:
+    """Go on with a run where its journal ends. Reads the run directory alone, and the operational
+    settings that were set on top of the manifest's.
+
+    Args:
+        wait: follow a run that another process executes, then resume if anything is left.
+
+    Raises:
+        UsageError: no such run, or a setting differs that the manifest pins.
+        RunTakenError: another process executes it and `wait` is off.
+    """
+    listener = listener or Listener()
+    run_dir = runs_directory(store_path) / run_id
+    find_runs(runs_directory(store_path), [run_id])
+    resolved = resume_settings(read_manifest(run_dir).raw, flags, config_file)
+    with _hold(store_path, run_id, wait, listener) as run:
+        state = read_state(run_dir)
+        if state.state in ("completed", "ceiling"):
+            end = RunEnd("completed" if state.state == "completed" else "ceiling", state.reason)
+            return RunResult(run_id, end, publish_store(store_path))
+        if run.manifest["rederived_from"]:
+            raise UsageError(
+                f"run {run_id} was being derived again from {run.manifest['rederived_from']} and is "
+                "not complete; it asks no teacher. Run `evoloom rederive` again"
+            )
+        settings = resolved.settings
+        machine = method_of(run.manifest).build_machine(run.manifest, run.path)
+        with open_teacher(settings, listener.message) as place:
+            end = execute(
+                run, machine, settings, place, store_path,
+                give_up=give_up, on_progress=listener.progress,
+            )  # fmt: skip
+    return RunResult(run_id, end, publish_store(store_path))
+
+
+def _hold(store_path: Path, run_id: str, wait: bool, listener: Listener) -> HeldRun:
+    told = False
+    while True:
+        try:
+            return HeldRun(store_path, run_id)
+        except RunTakenError as exc:
+            if not wait:
+                raise
+            if not told:
+                listener.message(str(exc).split(";")[0] + "; waiting for it")
+                told = True
+            time.sleep(_FOLLOW_EVERY_S)
+
+
+def resume_settings(
+    manifest: Mapping[str, Any], flags: Mapping[str, Any], config_file: Path | None = None
+) -> Resolved:
+    """The manifest's settings with the operational ones that are set now on top.
+
+    Raises:
+        UsageError: a pinned setting is set now to another value; the message names it.
+    """
+    resolved = resolve(flags, config_file, base=manifest["config"])
+    now = dict(flatten(resolved.settings.model_dump(mode="json")))
+    then = dict(flatten(Settings(**manifest["config"]).model_dump(mode="json")))
+    operational = operational_keys()
+    for key, source in resolved.sources.items():
+        if key in operational or now.get(key) == then.get(key):
+            continue
+        if key == "teacher.model" and now[key] == manifest["model"]:
+            continue
+        raise UsageError(
+            f"setting '{key}' ({source}) is {now.get(key)!r}, but run {manifest['run_id']} was "
+            f"started with {then.get(key)!r} and that is pinned in its manifest. Remove it to "
+            "resume, or start a new run; `evoloom rederive` applies it to the answers there are"
+        )
+    # What the run was really asked by, where it was left to the pre-flight.
+    settings = resolved.settings.model_copy(
+        update={"teacher": resolved.settings.teacher.model_copy(
+            update={"model": manifest["model"]})}
+    )  # fmt: skip
+    return Resolved(settings, resolved.sources)

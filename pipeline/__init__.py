@@ -1,0 +1,1 @@
+"""The methods of evoloom. Knows no Prefect, no DuckDB, no FastAPI."""

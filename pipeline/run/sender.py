@@ -1,0 +1,143 @@
+"""Sends one request until it is answered: retries, the pause of an outage, the stuck address.
+
+A transport failure never becomes an outcome. The identical request is repeated, with jitter and
+with what `Retry-After` asks; when failures come in a row the run pauses and one request at a time
+probes the teacher until it is back (a half-open circuit breaker), or the outage limit is reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from pipeline.errors import InterruptedRunError
+from pipeline.records import Address, Completion, Refusal
+from pipeline.run.requests import TeacherRequest
+from pipeline.sections import TeacherSettings
+from pipeline.teacher.failures import TransientTeacherError
+
+
+class Teacher(Protocol):
+    """Whoever answers one request once; `pipeline.teacher.client` over HTTP."""
+
+    async def complete(self, request: TeacherRequest) -> Completion | Refusal:
+        """Send one request once; see `TeacherClient.complete`."""
+        ...
+
+
+class StuckError(InterruptedRunError):
+    """Raised when one address keeps failing while others are answered."""
+
+    def __init__(self, address: Address, failures: int, last: str) -> None:
+        super().__init__(
+            f"stuck at {address}: it failed {failures} times while others were answered (last: "
+            f"{last}). A longer teacher.timeout_s asks it again; "
+            f"`evoloom resume RUN --give-up {address}` goes on without it"
+        )
+        self.address = address
+
+
+class OutageError(InterruptedRunError):
+    """Raised when the teacher stayed away longer than `teacher.outage_limit_s`."""
+
+
+class Sender:
+    """Asks a teacher and comes back with an outcome. Counts what failed on the way."""
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        settings: TeacherSettings,
+        on_pause: Callable[[str | None], None] = lambda reason: None,
+    ) -> None:
+        """
+        Args:
+            on_pause: called with the reason when the run pauses, with None when it goes on.
+        """
+        self._teacher = teacher
+        self._settings = settings
+        self._on_pause = on_pause
+        self._jitter = random.Random()  # noqa: S311 - when to retry is no part of the data
+        self._streak = 0
+        self._answers = 0
+        self._paused_since: float | None = None
+        self._probe = asyncio.Lock()
+        self._back = asyncio.Event()
+        self._back.set()
+        self.retries = 0
+
+    async def ask(self, request: TeacherRequest) -> tuple[Completion | Refusal, float]:
+        """The outcome of a request, and the latency in seconds of the attempt that brought it.
+
+        Raises:
+            StuckError: this address failed `teacher.stuck_after` times while others were answered.
+            OutageError: nobody was answered for `teacher.outage_limit_s`.
+            FinalTeacherError: the endpoint refuses for good.
+        """
+        failures = 0
+        answers_before = self._answers
+        while True:
+            started = time.monotonic()
+            try:
+                outcome = await self._attempt(request)
+            except TransientTeacherError as exc:
+                failures += 1
+                self.retries += 1
+                if failures == 1:
+                    answers_before = self._answers
+                others_answered = self._answers > answers_before
+                if failures >= self._settings.stuck_after and others_answered:
+                    raise StuckError(request.address, failures, str(exc)) from exc
+                await self._after_failure(failures, exc)
+                continue
+            self._answers += 1
+            return outcome, time.monotonic() - started
+
+    async def _attempt(self, request: TeacherRequest) -> Completion | Refusal:
+        if self._back.is_set():
+            return await self._counted(self._teacher.complete(request))
+        # Paused: whoever holds the probe asks; the others wait for it, or for the teacher's return.
+        async with self._probe:
+            if self._back.is_set():
+                return await self._counted(self._teacher.complete(request))
+            self._check_outage()
+            await asyncio.sleep(self._settings.probe_interval_s)
+            return await self._counted(self._teacher.complete(request))
+
+    async def _counted(self, answer: Awaitable[Completion | Refusal]) -> Completion | Refusal:
+        try:
+            outcome = await answer
+        except TransientTeacherError as exc:
+            self._streak += 1
+            if self._streak >= self._settings.pause_after and self._back.is_set():
+                self._paused_since = time.monotonic()
+                self._back.clear()
+                self._on_pause(f"the teacher does not answer ({exc})")
+            raise
+        self._streak = 0
+        if not self._back.is_set():
+            self._paused_since = None
+            self._back.set()
+            self._on_pause(None)
+        return outcome
+
+    def _check_outage(self) -> None:
+        since = self._paused_since
+        if since is not None and time.monotonic() - since >= self._settings.outage_limit_s:
+            raise OutageError(
+                f"the teacher did not answer for {self._settings.outage_limit_s:g} s; when it is "
+                "back, `evoloom resume RUN` goes on where the run stopped"
+            )
+
+    async def _after_failure(self, failures: int, error: TransientTeacherError) -> None:
+        if not self._back.is_set():
+            return  # the probe's interval paces a paused run
+        longest = self._settings.retry_max_s
+        wait = min(longest, self._settings.retry_base_s * 2.0 ** min(failures - 1, 30))
+        wait *= self._jitter.uniform(0.5, 1.0)
+        if error.retry_after_s is not None:
+            wait = error.retry_after_s + self._jitter.uniform(0.0, 0.1)
+        await asyncio.sleep(wait)

@@ -1,0 +1,133 @@
+"""The sections of the settings that are not a method's own.
+
+A field marked `OPERATIONAL` may be changed on `resume`; every other field is pinned in the manifest
+(DESIGN.md, Manifest), because it decides what the data is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import SecretStr as Secret
+
+OPERATIONAL: dict[str, Any] = {"operational": True}
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, and a name it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class RunSettings(Section):
+    """What a run is asked for."""
+
+    target: PositiveInt = 100
+    """How many admitted instructions with at least one instance the run makes."""
+    seed: int | None = Field(default=None, ge=0)
+    """Seed of every random draw and of the sampling seeds sent; unset: a fresh one, so that two
+    nights differ."""
+    window: PositiveInt | None = None
+    """How many generation positions may be ahead of the last one applied; unset:
+    min(512, max(2, target // 8))."""
+    ceiling: PositiveInt = 20
+    """The run gives up after `ceiling * target` generation completions."""
+    grace_s: NonNegativeFloat = Field(default=30.0, json_schema_extra=OPERATIONAL)
+    """Seconds given to requests in flight when the run is told to stop (SIGTERM, SIGINT)."""
+    progress_interval_s: PositiveFloat = Field(default=2.0, json_schema_extra=OPERATIONAL)
+    """Seconds between two progress records."""
+
+
+class TeacherSettings(Section):
+    """The model that is asked, over the OpenAI API."""
+
+    base_url: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
+    """Address of an OpenAI-compatible endpoint, such as `http://127.0.0.1:8000/v1`; unset: the
+    local engine (section `engine`) is started and used."""
+    api_key: Secret | None = Field(default=None, json_schema_extra=OPERATIONAL)
+    """Bearer key; never written to the manifest. Unset: none is sent."""
+    model: str | None = None
+    """Name of the model; unset: the local engine's, or the only one that the endpoint lists."""
+    api: Literal["completions", "chat"] = "completions"
+    """`completions` for base models and the bundled one, `chat` for chat models."""
+    drop_parameters: tuple[str, ...] = ()
+    """Request parameters that the endpoint refuses and that are left out, such as `seed`."""
+    concurrency: PositiveInt = Field(default=16, json_schema_extra=OPERATIONAL)
+    """Requests in flight at once."""
+    timeout_s: PositiveFloat = Field(default=300.0, json_schema_extra=OPERATIONAL)
+    """Seconds until a request without an answer counts as failed and is sent again."""
+    retry_base_s: PositiveFloat = Field(default=0.1, json_schema_extra=OPERATIONAL)
+    """Seconds before the first retry; doubled each time, with jitter (from half to all of it).
+    `Retry-After` takes precedence."""
+    retry_max_s: PositiveFloat = Field(default=30.0, json_schema_extra=OPERATIONAL)
+    """Longest wait between two retries, in seconds."""
+    stuck_after: PositiveInt = Field(default=20, json_schema_extra=OPERATIONAL)
+    """Failures of one address, while others are answered, that end the run as stuck."""
+    pause_after: PositiveInt = Field(default=8, json_schema_extra=OPERATIONAL)
+    """Failures in a row, whatever their address, that pause the run until the teacher is back."""
+    probe_interval_s: PositiveFloat = Field(default=5.0, json_schema_extra=OPERATIONAL)
+    """Seconds between two attempts to reach the teacher while the run is paused."""
+    outage_limit_s: PositiveFloat = Field(default=3600.0, json_schema_extra=OPERATIONAL)
+    """Seconds that a run stays paused before it ends as interrupted."""
+
+
+class CapSettings(Section):
+    """Limits on what a run may spend, counted over all its resumes; unset: none."""
+
+    tokens: PositiveInt | None = Field(default=None, json_schema_extra=OPERATIONAL)
+    """Prompt and completion tokens."""
+    cost: PositiveFloat | None = Field(default=None, json_schema_extra=OPERATIONAL)
+    """Money, in the currency of the prices."""
+
+
+class PriceSettings(Section):
+    """What the teacher costs, per million tokens, in any one currency."""
+
+    prompt: NonNegativeFloat = Field(default=0.0, json_schema_extra=OPERATIONAL)
+    """Prompt tokens that the endpoint's cache did not hold."""
+    cached_prompt: NonNegativeFloat | None = Field(default=None, json_schema_extra=OPERATIONAL)
+    """Prompt tokens that it held; unset: the price of other prompt tokens."""
+    completion: NonNegativeFloat = Field(default=0.0, json_schema_extra=OPERATIONAL)
+    """Completion tokens."""
+
+
+class NoveltySettings(Section):
+    """What keeps an instruction out that is too near to another."""
+
+    threshold: float = Field(default=0.7, gt=0.0, le=1.0)
+    """ROUGE-L F-measure at which a text counts as a near copy (Self-Instruct, section 2.2)."""
+    at_threshold: Literal["reject", "admit"] = "reject"
+    """What happens at exactly the threshold: `reject` as the paper words it, `admit` as the
+    released code does."""
+    tokenizer: Literal["rouge", "multilingual"] = "rouge"
+    """`rouge` (rouge_score's own, ASCII letters and digits) or `multilingual`."""
+    against: tuple[str, ...] = ()
+    """Completed runs whose exported instructions block after the seeds; they are never shots."""
+
+
+class PromptSettings(Section):
+    """Where the prompt templates come from."""
+
+    directory: Path | None = None
+    """A directory of your own; a template it lacks is taken from the bundled ones."""
+
+
+class SeedSettings(Section):
+    """Where the seed tasks and the shots of the fixed prompts come from."""
+
+    file: Path | None = None
+    """Seed tasks, JSON Lines in the field's schema; unset: the bundled 175."""
+    shots_directory: Path | None = None
+    """A directory with your own `shots_classification.jsonl`, `shots_input_first.jsonl` or
+    `shots_output_first.jsonl`; one it lacks is taken from the bundled ones."""
+
+
+class StoreSettings(Section):
+    """Where the data lies."""
+
+    path: Path = Field(default=Path("evoloom.duckdb"), json_schema_extra=OPERATIONAL)
+    """The DuckDB file; run directories lie beside it in `PATH.runs/`."""
+    ingest_interval_s: PositiveFloat = Field(default=30.0, json_schema_extra=OPERATIONAL)
+    """Seconds between two ingests of a run that is going on."""

@@ -1,0 +1,1 @@
+"""Run directories (the truth) and DuckDB (their projection). Only this package opens the live file."""

@@ -1,0 +1,1 @@
+"""Numbered SQL migrations of the DuckDB projection, `NNNN_name.sql`, read by `store.schema`."""

@@ -1,0 +1,170 @@
+"""A run directory as the run itself sees it: created whole, held by one process, appended to."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pipeline.errors import EvoloomError, UsageError
+from store import checked_lines
+from store.journal import FileJournal
+from store.run_directory import find_runs, read_manifest, read_state, runs_directory, spool_path
+from store.spool import Spool
+
+JOURNAL = "journal"
+PROGRESS = "progress.jsonl"
+AGAINST = "novelty_against.jsonl"
+
+
+class RunTakenError(EvoloomError):
+    """Raised when another process holds the run; the message names it."""
+
+
+class RunExistsError(UsageError):
+    """Raised when a run id is given that a run has already."""
+
+
+def create_run(
+    store_path: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes] | None = None
+) -> Path:
+    """Make a run directory with its manifest and further files, all or nothing.
+
+    Raises:
+        RunExistsError: there is a run with this id.
+        UsageError: the place cannot be written.
+    """
+    run_dir = runs_directory(store_path) / str(manifest["run_id"])
+    temporary = run_dir.with_name(f".{run_dir.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        for name, data in {**(files or {}), "manifest.json": _json(manifest)}.items():
+            checked_lines.write_atomically(temporary / name, data)
+        os.rename(temporary, run_dir)
+        checked_lines.fsync_directory(run_dir.parent)
+    except OSError as exc:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if run_dir.exists():
+            raise RunExistsError(f"there is a run '{run_dir.name}' already; `evoloom resume "
+                                 f"{run_dir.name}` goes on with it") from exc  # fmt: skip
+        raise UsageError(f"store {store_path}: cannot write {run_dir}: {exc.strerror}") from exc
+    return run_dir
+
+
+class HeldRun:
+    """A run directory that this process alone may write; a context manager."""
+
+    def __init__(self, store_path: Path, run_id: str) -> None:
+        """
+        Raises:
+            UsageError: there is no such run.
+            RunTakenError: another process holds it.
+            DamagedRunError, DamagedFileError: its files cannot be read.
+        """
+        find_runs(runs_directory(store_path), [run_id])
+        self.path = runs_directory(store_path) / run_id
+        self._lock = _take(self.path, run_id)
+        try:
+            self.manifest = read_manifest(self.path).raw
+            self.journal = FileJournal(self.path / JOURNAL)
+            self.spool = Spool(spool_path(self.path))
+            self._progress = (self.path / PROGRESS).open("a", encoding="utf-8")
+        except BaseException:
+            os.close(self._lock)
+            raise
+        state = read_state(self.path)
+        self._started_at = state.started_at
+        self._elapsed_before = state.elapsed_s or 0.0
+        self._since = time.monotonic()
+
+    def __enter__(self) -> HeldRun:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds that the run has been executed for, over all its resumes."""
+        return self._elapsed_before + time.monotonic() - self._since
+
+    def write_state(
+        self, state: str, reason: str | None = None, *, ingest_pending: bool = True
+    ) -> None:
+        """Note what has become of the run; `ingest_pending` until the store holds all of it."""
+        now = datetime.now(UTC).replace(tzinfo=None)
+        self._started_at = self._started_at or now
+        finished = state not in ("running", "paused", "queued")
+        value = {
+            "state": state,
+            "reason": reason,
+            "updated_at": _utc(now),
+            "started_at": _utc(self._started_at),
+            "finished_at": _utc(now) if finished else None,
+            "elapsed_s": round(self.elapsed_s, 3),
+            "ingest_pending": ingest_pending,
+            "pid": os.getpid(),
+        }
+        checked_lines.write_atomically(self.path / "state.json", _json(value))
+
+    def log_progress(self, record: Mapping[str, Any]) -> None:
+        """Append a progress record for whoever watches; it is never read back by the run."""
+        self._progress.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self._progress.flush()
+
+    def close(self) -> None:
+        """Make the spool durable and let go of the run."""
+        self.spool.close()
+        self.journal.close()
+        self._progress.close()
+        os.close(self._lock)
+
+
+def _take(run_dir: Path, run_id: str) -> int:
+    lock = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        holder = os.pread(lock, 200, 0).decode("utf-8", "replace").strip() or "another process"
+        os.close(lock)
+        raise RunTakenError(
+            f"run {run_id} is being executed by {holder}; `evoloom resume {run_id} --wait` follows "
+            "it and resumes if anything is left"
+        ) from exc
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
+    return lock
+
+
+def is_held(run_dir: Path) -> bool:
+    """Whether a process executes the run at this moment."""
+    with suppress(FileNotFoundError):
+        lock = os.open(run_dir / "lock", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+    return False
+
+
+def _utc(moment: datetime) -> str:
+    return moment.replace(tzinfo=UTC).isoformat(timespec="milliseconds")
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=2).encode("utf-8", "surrogatepass") + b"\n"
