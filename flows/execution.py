@@ -165,9 +165,10 @@ class _Ingester:
 
     def _loop(self) -> None:
         while not self._stop.wait(self._interval_s):
-            self._run.spool.sync()
-            # A store that is held or broken never stops a run: the spool keeps everything.
-            with contextlib.suppress(EvoloomError):
+            # A store that is held or broken never stops a run: the spool keeps everything. What is
+            # wrong with the run directory itself shows when the run writes there.
+            with contextlib.suppress(EvoloomError, OSError):
+                self._run.spool.sync()
                 ingest(self._store_path, [self._run.path.name], wait_s=_INGEST_PATIENCE_S)
                 publish(self._store_path, wait_s=_INGEST_PATIENCE_S)
 
@@ -189,6 +190,11 @@ def publish_store(store_path: Path, wait_s: float | None = None) -> Published:
         publish(store_path, wait_s=wait_s)
     except StoreBusyError as exc:
         return Published(str(exc), ())
+    except (KeyboardInterrupt, RuntimeError) as exc:
+        # DuckDB turns a Ctrl-C during a statement into a RuntimeError.
+        if isinstance(exc, RuntimeError) and "interrupted" not in str(exc).lower():
+            raise
+        return Published("cut short by Ctrl-C; the next command that writes ingests it", ())
     return Published(None, tuple(f"{item.run_id}: {item.message}" for item in report.damaged))
 
 

@@ -48,8 +48,8 @@ def settings_of(
     return resolve(flags(sets, store, **named), config)
 
 
-def store_path(store: Path | None) -> Path:
+def store_path(store: Path | None, config: Path | None = None) -> Path:
     """The store a command works on: its flag, else what is configured."""
     from pipeline.config import load_settings
 
-    return store if store is not None else load_settings().store.path
+    return store if store is not None else load_settings(config_file=config).store.path

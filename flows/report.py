@@ -35,7 +35,8 @@ def finish(result: RunResult, store_path: Path, *, as_json: bool) -> None:
     print_published(result.published)
     error = result.end.error
     if error is not None:
-        typer.echo(f"evoloom: {error}".replace("RUN", result.run_id), err=True)
+        command = f"`evoloom resume {result.run_id}{_store_flag(store_path)}"
+        typer.echo(f"evoloom: {error}".replace("`evoloom resume RUN", command), err=True)
     elif result.end.state == "interrupted":
         typer.echo(
             f"evoloom: run {result.run_id} was interrupted ({result.end.reason}); `evoloom resume "

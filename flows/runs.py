@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -16,8 +17,10 @@ from pipeline.config import Resolved, Settings, flatten, operational_keys, resol
 from pipeline.errors import UsageError
 from pipeline.records import Address
 from pipeline.run.driver import RunEnd
+from pipeline.run.replay import check_give_up
+from store.database import check_store
 from store.run_directory import find_runs, read_manifest, read_state, runs_directory
-from store.run_writer import HeldRun, RunTakenError, create_run
+from store.run_writer import HeldRun, RunTakenError, check_new_run, create_run, follow_progress
 
 _FOLLOW_EVERY_S = 1.0
 
@@ -57,6 +60,7 @@ def start_run(
     store_path = settings.store.path
     run_id = run_id or new_run_id(kind)
     method = METHODS[kind]
+    check_new_run(store_path, run_id)
     against = copy_against(store_path, settings.novelty.against)
     method.build_manifest(run_id, settings, "")  # seeds and templates are checked before any wait
     with open_teacher(settings, listener.message) as place:
@@ -87,16 +91,20 @@ def resume_run(
         wait: follow a run that another process executes, then resume if anything is left.
 
     Raises:
-        UsageError: no such run, or a setting differs that the manifest pins.
+        UsageError: no such run, a setting differs that the manifest pins, or an address is given
+            up that the run is not waiting for.
         RunTakenError: another process executes it and `wait` is off.
     """
     listener = listener or Listener()
     run_dir = runs_directory(store_path) / run_id
     find_runs(runs_directory(store_path), [run_id])
+    check_store(store_path)
     resolved = resume_settings(read_manifest(run_dir).raw, flags, config_file)
     with _hold(store_path, run_id, wait, listener) as run:
         state = read_state(run_dir)
         if state.state in ("completed", "ceiling"):
+            if give_up:
+                raise UsageError(f"run {run_id} is {state.state}: there is nothing to give up")
             end = RunEnd("completed" if state.state == "completed" else "ceiling", state.reason)
             return RunResult(run_id, end, publish_store(store_path))
         if run.manifest["rederived_from"]:
@@ -105,7 +113,10 @@ def resume_run(
                 "not complete; it asks no teacher. Run `evoloom rederive` again"
             )
         settings = resolved.settings
-        machine = method_of(run.manifest).build_machine(run.manifest, run.path)
+        method = method_of(run.manifest)
+        if give_up:
+            check_give_up(give_up, method.build_machine(run.manifest, run.path), run.journal)
+        machine = method.build_machine(run.manifest, run.path)
         with open_teacher(settings, listener.message) as place:
             end = execute(
                 run, machine, settings, place, store_path,
@@ -115,16 +126,18 @@ def resume_run(
 
 
 def _hold(store_path: Path, run_id: str, wait: bool, listener: Listener) -> HeldRun:
-    told = False
+    progress: Iterator[dict[str, Any]] | None = None
     while True:
         try:
             return HeldRun(store_path, run_id)
         except RunTakenError as exc:
             if not wait:
                 raise
-            if not told:
+            if progress is None:
                 listener.message(str(exc).split(";")[0] + "; waiting for it")
-                told = True
+                progress = follow_progress(runs_directory(store_path) / run_id)
+            for record in takewhile(bool, progress):
+                listener.progress(record)
             time.sleep(_FOLLOW_EVERY_S)
 
 

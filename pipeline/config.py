@@ -6,11 +6,12 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from pydantic_settings import SettingsConfigDict as SettingsConfig
 
 from pipeline.errors import UsageError
@@ -31,14 +32,16 @@ from pipeline.teacher.engine_settings import EngineSettings
 PREFIX = "EVOLOOM_"
 DEFAULT_FILE = Path("evoloom.toml")
 _OPERATIONAL_SECTIONS = ("engine",)
+SECRET_KEYS = frozenset({"teacher.api_key"})
+"""Settings that are never written to a manifest and never printed."""
+# Variables that are no settings: what `make setup` and `resolve` read.
+_OTHER_VARIABLES = frozenset({"EVOLOOM_CONFIG", "EVOLOOM_TORCH_INDEX"})
 
 
 class Settings(BaseSettings):
     """All settings, by section."""
 
-    model_config = SettingsConfig(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
-    )
+    model_config = SettingsConfig(extra="forbid", frozen=True)
 
     run: RunSettings = Field(default_factory=RunSettings)
     teacher: TeacherSettings = Field(default_factory=TeacherSettings)
@@ -103,6 +106,7 @@ def resolve(
     """
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    given: dict[str, tuple[str, Any]] = {}
     # A layer may set one value of a group: the group's other values are this group's defaults.
     _merge(merged, Settings().model_dump())
     _merge(merged, base or {})
@@ -110,8 +114,10 @@ def resolve(
         if flags_only and name != "flag":
             continue
         _merge(merged, layer)
-        for key, _ in flatten(layer):
+        for key, value in flatten(layer):
             sources[key] = f"environment {_env_name(key)}" if name == "environment" else name
+            given[key] = (sources[key], value)
+    _refuse_mistakes(given)
     try:
         return Resolved(Settings(**merged), sources)
     except ValidationError as exc:
@@ -126,15 +132,21 @@ def _layers(
     if path is not None or DEFAULT_FILE.exists():
         path = path or DEFAULT_FILE
         yield f"file {path}", _read_toml(path)
-    yield "environment", _read_environment()
+    yield "environment", _nested(_read_environment())
+    yield "flag", _nested(flags)
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
-    for key, value in flags.items():
+    for key, value in values.items():
         *parents, leaf = key.split(".")
         place = nested
         for part in parents:
-            place = place.setdefault(part, {})
+            if not isinstance(place.get(part), dict):
+                place[part] = {}
+            place = place[part]
         place[leaf] = value
-    yield "flag", nested
+    return nested
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -147,18 +159,44 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _read_environment() -> dict[str, Any]:
-    sections = Settings.model_fields
-    for name in os.environ:
-        section, nested, _ = name.removeprefix(PREFIX).partition("__")
-        if name.startswith(PREFIX) and nested and section.lower() not in sections:
-            raise UsageError(
-                f"environment variable {name}: there is no section '{section.lower()}'; "
-                f"the sections are {', '.join(sections)}"
-            )
-    try:
-        return EnvSettingsSource(Settings)()
-    except Exception as exc:
-        raise UsageError(f"environment: {exc}") from exc
+    """Values by dotted key; a value is read as that of `--set` is."""
+    values = {}
+    for name, text in os.environ.items():
+        if not name.startswith(PREFIX) or name in _OTHER_VARIABLES:
+            continue
+        key = name.removeprefix(PREFIX).lower().replace("__", ".")
+        section = key.split(".")[0]
+        if section in Settings.model_fields:
+            values[key] = read_value(key, text)
+            continue
+        near = [known for known in known_keys() if known.replace(".", "_") == key.replace(".", "_")]
+        sections = ", ".join(Settings.model_fields)
+        hint = f"did you mean {_env_name(near[0])}?" if near else f"the sections are {sections}"
+        raise UsageError(
+            f"environment variable {name}: there is no section '{section}'; write it as "
+            f"{PREFIX}SECTION__KEY: {hint}"
+        )
+    return values
+
+
+def _refuse_mistakes(given: Mapping[str, tuple[str, Any]]) -> None:
+    """Refuse unknown names, and what pydantic would take without a word (`true` for a number)."""
+    known = {key: annotation for key, annotation, _ in _leaves(Settings, "", False)}
+    groups = {key.rsplit(".", depth)[0] for key in known for depth in range(1, key.count(".") + 1)}
+    lines = []
+    for key, (source, value) in given.items():
+        if key in groups:
+            if value != {}:
+                inside = ", ".join([name for name in known if name.startswith(f"{key}.")][:3])
+                lines.append(
+                    f"setting '{key}' ({source}) is a group; set what is in it: {inside} ..."
+                )
+        elif key not in known:
+            lines.append(f"unknown setting '{key}' ({source}){_did_you_mean(key)}")
+        elif isinstance(value, bool) and known[key] is not bool:
+            lines.append(f"setting '{key}' ({source}): true or false is not expected here")
+    if lines:
+        raise UsageError("\n".join(lines))
 
 
 def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
@@ -182,7 +220,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def parse_flag(text: str) -> tuple[str, Any]:
-    """Read `KEY=VALUE` of `--set`; VALUE is read as TOML where it is TOML, else as plain text.
+    """Read `KEY=VALUE` of `--set`; see `read_value`.
 
     Raises:
         UsageError: there is no `=` or no key.
@@ -190,25 +228,53 @@ def parse_flag(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UsageError(f"--set {text}: write it as SECTION.KEY=VALUE, e.g. novelty.threshold=0.8")
+    return key.strip(), read_value(key.strip(), value)
+
+
+def read_value(key: str, text: str) -> Any:
+    """A value of a flag or variable: TOML where it is TOML (`0.8`, `true`, `["a", "b"]`), else the
+    text as it stands; so too where the setting is a text and the TOML is none (a key of digits).
+    """
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return key.strip(), value
+        return text
+    return text if key in _text_keys() and not isinstance(value, str) else value
 
 
-def operational_keys(model: type[BaseModel] = Settings, prefix: str = "") -> frozenset[str]:
+@cache
+def _text_keys() -> frozenset[str]:
+    return frozenset(
+        key for key, annotation, _ in _leaves(Settings, "", False) if _is_text(annotation)
+    )
+
+
+def _is_text(annotation: Any) -> bool:
+    if get_origin(annotation) is Literal:
+        return True
+    kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)]
+    if get_origin(annotation) is tuple:
+        return False
+    return all(
+        isinstance(kind, type) and issubclass(kind, (str, Path, SecretStr)) for kind in kinds
+    )
+
+
+def operational_keys() -> frozenset[str]:
     """Dotted keys that may differ on resume."""
-    return frozenset(key for key, operational in _leaves(model, prefix, False) if operational)
+    return frozenset(key for key, _, operational in _leaves(Settings, "", False) if operational)
 
 
+@cache
 def known_keys() -> frozenset[str]:
     """Every dotted key there is."""
-    return frozenset(key for key, _ in _leaves(Settings, "", False))
+    return frozenset(key for key, _, _ in _leaves(Settings, "", False))
 
 
 def _leaves(
     model: type[BaseModel], prefix: str, operational: bool
-) -> Iterator[tuple[str, bool]]:
+) -> Iterator[tuple[str, Any, bool]]:
+    """(dotted key, type, whether operational) of every setting."""
     for name, field in model.model_fields.items():
         extra = field.json_schema_extra
         here = operational or prefix + name in _OPERATIONAL_SECTIONS
@@ -216,13 +282,15 @@ def _leaves(
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _leaves(field.annotation, f"{prefix}{name}.", here)
         else:
-            yield prefix + name, here
+            yield prefix + name, field.annotation, here
 
 
 def dump(settings: Settings) -> dict[str, Any]:
     """The settings as the manifest keeps them: JSON values, no secret."""
     values = settings.model_dump(mode="json")
-    values["teacher"].pop("api_key")
+    for key in SECRET_KEYS:
+        section, name = key.split(".")
+        values[section].pop(name)
     return values
 
 
@@ -230,17 +298,27 @@ def _env_name(key: str) -> str:
     return PREFIX + key.upper().replace(".", "__")
 
 
+# What pydantic's messages leave open: how the right value is written.
+_EXAMPLES = {
+    "tuple_type": 'a list is expected, such as ["a", "b"]',
+    "bool_parsing": "true or false is expected",
+    "bool_type": "true or false is expected",
+    "string_too_short": "it must not be empty; leave it out instead",
+}
+
+
 def _explain(exc: ValidationError, sources: Mapping[str, str]) -> str:
     lines = []
     for error in exc.errors():
         key = ".".join(str(part) for part in error["loc"])
-        where = next((text for name, text in sources.items()
-                      if key == name or key.startswith(f"{name}.")), "")  # fmt: skip
-        where = f" ({where})" if where else ""
-        if error["type"] == "extra_forbidden":
-            lines.append(f"unknown setting '{key}'{where}{_did_you_mean(key)}")
-        else:
-            lines.append(f"setting '{key}'{where}: {error['msg']}, got {error['input']!r}")
+        near = [text for name, text in sources.items()
+                if f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.")]  # fmt: skip
+        where = f" ({near[0]})" if near else ""
+        message = _EXAMPLES.get(error["type"], error["msg"].removeprefix("Value error, "))
+        # A group's value is all of it, and a secret is not shown.
+        shows = not isinstance(error["input"], Mapping) and key not in SECRET_KEYS
+        got = f", got {error['input']!r}" if shows else ""
+        lines.append(f"setting '{key}'{where}: {message}{got}")
     return "\n".join(lines)
 
 
@@ -253,5 +331,5 @@ def _did_you_mean(key: str) -> str:
     return "; `evoloom config show` lists all settings"
 
 
-__all__ = ["Resolved", "Settings", "dump", "flatten", "known_keys", "load_settings",
-           "operational_keys", "parse_flag", "resolve"]  # fmt: skip
+__all__ = ["SECRET_KEYS", "Resolved", "Settings", "dump", "flatten", "known_keys", "load_settings",
+           "operational_keys", "parse_flag", "read_value", "resolve"]  # fmt: skip

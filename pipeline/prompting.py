@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pipeline.errors import UsageError
@@ -29,8 +29,8 @@ def load_templates(names: Iterable[str], api: Api, directory: Path | None) -> di
     Raises:
         UsageError: the directory does not exist, or a file in it cannot be read.
     """
-    if directory is not None and not directory.is_dir():
-        raise UsageError(f"prompts.directory: {directory} is not a directory")
+    if directory is not None:
+        _check_directory(directory)
     texts = {}
     for name in names:
         file_name = f"{name}.{_SUFFIX[api]}.j2"
@@ -43,6 +43,16 @@ def load_templates(names: Iterable[str], api: Api, directory: Path | None) -> di
         else:
             texts[file_name] = (resources.files("prompts") / file_name).read_text("utf-8")
     return texts
+
+
+def _check_directory(directory: Path) -> None:
+    if not directory.is_dir():
+        raise UsageError(f"prompts.directory: {directory} is not a directory")
+    known = {entry.name for entry in resources.files("prompts").iterdir()}
+    for path in sorted(directory.glob("*.j2")):
+        if path.name not in known:
+            names = ", ".join(sorted(name for name in known if name.endswith(".j2")))
+            raise UsageError(f"prompts.directory: {path} is no prompt; the prompts are {names}")
 
 
 class PromptBook:
@@ -60,12 +70,15 @@ class PromptBook:
         self._environment = ImmutableSandboxedEnvironment(
             undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
         )
+        # The same request must be the same text whenever it is made.
+        del self._environment.filters["random"]
+        del self._environment.globals["lipsum"]
         self._templates: dict[str, Template] = {}
         for file_name, text in texts.items():
             try:
                 self._templates[file_name] = self._environment.from_string(text)
-            except TemplateError as exc:
-                raise UsageError(f"prompt {file_name}: {exc}") from exc
+            except TemplateSyntaxError as exc:
+                raise UsageError(f"prompt {file_name}, line {exc.lineno}: {exc.message}") from exc
             if api == "chat" and "user" not in self._templates[file_name].blocks:
                 raise UsageError(
                     f"prompt {file_name}: a chat template needs a block named 'user' "
@@ -84,10 +97,27 @@ class PromptBook:
             if self._api == "completions":
                 return template.render(values)
             return self._messages(template, values)
-        except TemplateError as exc:
+        except Exception as exc:  # a template is a program of the user's: it can raise anything
             raise UsageError(
                 f"prompt {file_name}: {exc}; it is given {', '.join(sorted(values))}"
             ) from exc
+
+    def check(self, name: str, shown: str, **values: Any) -> None:
+        """Render once, before anything is started.
+
+        Args:
+            shown: a text among the values that the prompt must hold.
+
+        Raises:
+            UsageError: the template fails, or leaves out what it is to ask about.
+        """
+        prompt = self.render(name, **values)
+        texts = [prompt] if isinstance(prompt, str) else [item.content for item in prompt]
+        if not any(shown in text for text in texts):
+            raise UsageError(
+                f"prompt {name}.{_SUFFIX[self._api]}.j2 does not show what it is given: a text of "
+                f"{' or '.join(sorted(values))} is missing from what it renders"
+            )
 
     def _messages(self, template: Template, values: dict[str, Any]) -> tuple[Message, ...]:
         context = template.new_context(values)

@@ -7,18 +7,32 @@ A field marked `OPERATIONAL` may be changed on `resume`; every other field is pi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    field_validator,
+)
 from pydantic import SecretStr as Secret
 
 OPERATIONAL: dict[str, Any] = {"operational": True}
+Name = Annotated[str, StringConstraints(min_length=1)]
+Parameter = Literal["temperature", "top_p", "frequency_penalty", "presence_penalty", "stop", "seed"]
 
 
 class Section(BaseModel):
     """A group of settings: frozen, and a name it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class RunSettings(Section):
@@ -48,13 +62,14 @@ class TeacherSettings(Section):
     local engine (section `engine`) is started and used."""
     api_key: Secret | None = Field(default=None, json_schema_extra=OPERATIONAL)
     """Bearer key; never written to the manifest. Unset: none is sent."""
-    model: str | None = None
+    model: str | None = Field(default=None, min_length=1)
     """Name of the model; unset: the local engine's, or the only one that the endpoint lists."""
     api: Literal["completions", "chat"] = "completions"
     """`completions` for base models and the bundled one, `chat` for chat models."""
-    drop_parameters: tuple[str, ...] = ()
-    """Request parameters that the endpoint refuses and that are left out, such as `seed`."""
-    concurrency: PositiveInt = Field(default=16, json_schema_extra=OPERATIONAL)
+    drop_parameters: tuple[Parameter, ...] = ()
+    """Request parameters that the endpoint refuses and that are left out, such as `seed`; all but
+    `model` and `max_tokens`, which caps reckon with."""
+    concurrency: int = Field(default=16, ge=1, le=1000, json_schema_extra=OPERATIONAL)
     """Requests in flight at once."""
     timeout_s: PositiveFloat = Field(default=300.0, json_schema_extra=OPERATIONAL)
     """Seconds until a request without an answer counts as failed and is sent again."""
@@ -71,6 +86,29 @@ class TeacherSettings(Section):
     """Seconds between two attempts to reach the teacher while the run is paused."""
     outage_limit_s: PositiveFloat = Field(default=3600.0, json_schema_extra=OPERATIONAL)
     """Seconds that a run stays paused before it ends as interrupted."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("an address such as http://127.0.0.1:8000/v1 is expected")
+        if parts.username or parts.password:
+            # It would stand in the manifest and in messages.
+            raise ValueError("an address must hold no user or password; use teacher.api_key")
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_key(cls, value: Secret | None) -> Secret | None:
+        if value is None:
+            return None
+        key = value.get_secret_value().strip()  # a file it was read from ends in a newline
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ValueError("a key is printable ASCII without blanks; yours is not shown here")
+        return Secret(key) if key else None
 
 
 class CapSettings(Section):

@@ -41,7 +41,7 @@ def validate_seed_file(path: Path) -> tuple[list[SeedTask], list[Problem]]:
     Raises:
         UsageError: the file cannot be read at all.
     """
-    return _validate(_read_text(path))
+    return _validate(_read_text(path, "seed file "))
 
 
 def load_seeds(path: Path | None) -> list[SeedTask]:
@@ -50,7 +50,7 @@ def load_seeds(path: Path | None) -> list[SeedTask]:
     Raises:
         UsageError: the file cannot be read, has a problem (line and field named) or no task.
     """
-    text = _read_text(path) if path else _bundled(SEED_FILE).read_text("utf-8")
+    text = _read_text(path, "seed file ") if path else _bundled(SEED_FILE).read_text("utf-8")
     tasks, problems = _validate(text)
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
@@ -87,13 +87,13 @@ def _bundled(file_name: str) -> Traversable:
     return resources.files("seeds") / file_name
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, what: str = "") -> str:
     try:
         return path.read_text("utf-8-sig")
     except OSError as exc:
-        raise UsageError(f"{path}: {exc.strerror or exc}") from exc
+        raise UsageError(f"{what}{path}: {exc.strerror or exc}") from exc
     except UnicodeDecodeError as exc:
-        raise UsageError(f"{path} is not UTF-8 text (byte {exc.start})") from exc
+        raise UsageError(f"{what}{path} is not UTF-8 text (byte {exc.start})") from exc
 
 
 def _rows(text: str, path: Any) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -102,7 +102,7 @@ def _rows(text: str, path: Any) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as exc:
+        except (ValueError, RecursionError) as exc:
             raise UsageError(f"{path}, line {number}: not valid JSON ({exc})") from exc
         if not isinstance(row, dict):
             raise UsageError(f"{path}, line {number}: a JSON object is expected")
@@ -144,7 +144,7 @@ def _validate(text: str) -> tuple[list[SeedTask], list[Problem]]:
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as exc:
+        except (ValueError, RecursionError) as exc:
             problems.append(Problem(number, None, f"not valid JSON ({exc})"))
             continue
         found = list(_problems(row, number))
@@ -177,6 +177,8 @@ def _problems(row: Any, line: int) -> Iterator[Problem]:
             yield Problem(line, field, f"a text is expected, not {_json_type(row[field])}")
         elif not row[field].strip():
             yield Problem(line, field, "must not be empty")
+        elif not _is_sound(row[field]):
+            yield Problem(line, field, _HALF)
     if "is_classification" not in row:
         yield Problem(line, "is_classification", "missing")
     elif not isinstance(row["is_classification"], bool):
@@ -205,7 +207,9 @@ def _instance_problems(row: dict[str, Any], line: int) -> Iterator[Problem]:
             continue
         for field in ("input", "output"):
             if not isinstance(item.get(field), str):
-                yield Problem(line, f"{place}.{field}", "a text is expected (empty input is \"\")")
+                yield Problem(line, f"{place}.{field}", 'a text is expected (empty input is "")')
+            elif not _is_sound(item[field]):
+                yield Problem(line, f"{place}.{field}", _HALF)
         if isinstance(item.get("output"), str) and not item["output"].strip():
             yield Problem(line, f"{place}.output", "must not be empty")
         for field in item:
@@ -213,9 +217,14 @@ def _instance_problems(row: dict[str, Any], line: int) -> Iterator[Problem]:
                 yield Problem(line, f"{place}.{field}", "unknown field")
 
 
+_HALF = "holds half of a surrogate pair (such as \\ud83d alone), which is no character"
+
+
+def _is_sound(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def _json_type(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false",
              int: "a number", float: "a number", type(None): "null"}  # fmt: skip
     return names[type(value)]
-
-

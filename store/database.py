@@ -9,11 +9,12 @@ tells that somebody else (a notebook, a BI tool) holds the file.
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,8 +29,8 @@ FILE_WAIT_S = 2.0
 """How long to wait for a live file that another program has open, in seconds."""
 LOCK_WAIT_S = 60.0
 """How long to wait for another evoloom process that is writing, in seconds."""
-INGEST_COMMAND = "evoloom store ingest"
-"""What a user types to ingest what is pending."""
+INGEST_COMMAND = "evoloom store rebuild"
+"""What a user types to ingest what is pending, with nothing else to run."""
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     # Nothing may be downloaded behind the user's back, and nothing here needs an extension.
@@ -58,6 +59,11 @@ def wal_path(database: Path) -> Path:
     return database.with_name(f"{database.name}.wal")
 
 
+def temporary_path(store_path: Path, purpose: str) -> Path:
+    """Where a file is made that will replace another; only the holder of `writer_lock` makes one."""
+    return store_path.with_name(f".{store_path.name}.{purpose}.tmp")
+
+
 @contextmanager
 def writer_lock(store_path: Path, purpose: str, wait_s: float | None = None) -> Iterator[None]:
     """Hold the store's flock.
@@ -83,6 +89,7 @@ def writer_lock(store_path: Path, purpose: str, wait_s: float | None = None) -> 
             )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"PID {os.getpid()}, {purpose}\n".encode(), 0)
+        _remove_leftovers(store_path)
         yield
     finally:
         os.close(descriptor)
@@ -119,6 +126,24 @@ def open_live(
         ) from exc
     finally:
         connection.close()
+
+
+def check_store(store_path: Path) -> None:
+    """Check that a store which is there can be written by this evoloom; one that is held passes.
+
+    Raises:
+        UsageError: the file is no evoloom store, or one from a newer version.
+    """
+    if store_path.is_dir():
+        raise UsageError(f"store {store_path}: is a directory; name a file, such as evoloom.duckdb")
+    if not store_path.exists():
+        return
+    with (
+        suppress(StoreBusyError),
+        writer_lock(store_path, "check", wait_s=0),
+        open_live(store_path, wait_s=0),
+    ):
+        pass
 
 
 @contextmanager
@@ -169,10 +194,16 @@ def fsync_file(path: Path) -> None:
         os.close(descriptor)
 
 
+def _remove_leftovers(store_path: Path) -> None:
+    """Delete what a killed writer was making: nobody but the lock's holder can be at it."""
+    for path in store_path.parent.glob(f".{glob.escape(store_path.name)}.*.tmp*"):
+        path.unlink(missing_ok=True)
+
+
 def _create(store_path: Path) -> None:
     # Made beside and renamed, so that a kill never leaves a file that DuckDB refuses to open. A log
     # without its database (somebody deleted that) must not be replayed into the new one.
-    fresh = store_path.with_name(f".{store_path.name}.new")
+    fresh = temporary_path(store_path, "new")
     try:
         create_database(fresh, store_path).close()
         fsync_file(fresh)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pipeline.errors import EvoloomError, UsageError
 from pipeline.records import InstanceRow, InstructionRow
@@ -124,15 +124,14 @@ def accepted_rows(
 
 
 def _alpaca_row(instruction: InstructionRow, instance: InstanceRow) -> AlpacaRow:
-    row = {
+    # The spool is JSON, so that a null is possible whatever the records' types say.
+    row: dict[str, Any] = {
         "instruction": instruction.text,
         "input": instance.input,
         "output": instance.output,
     }
     for name, value in row.items():
-        # The spool is JSON, so that a null is possible whatever the records' types say.
-        is_missing = not isinstance(value, str) or (name != "input" and not value.strip())
-        if is_missing:
+        if not isinstance(value, str) or (name != "input" and not value.strip()):
             raise InvalidRowError(
                 f"instance {instance.index} of instruction {_place(instruction)}: {name} is "
                 f"{'empty' if isinstance(value, str) else repr(value)}, which trainers choke on; "

@@ -131,7 +131,8 @@ def clear_flags(runs_dir: Path, run_ids: Sequence[str], report: IngestReport) ->
     damaged = {run.run_id for run in report.damaged}
     for run_id in run_ids:
         # A run at work writes its own state; only it may touch the file then.
-        if run_id not in damaged and read_state(runs_dir / run_id).state != "running":
+        at_work = ("running", "paused")
+        if run_id not in damaged and read_state(runs_dir / run_id).state not in at_work:
             clear_ingest_pending(runs_dir / run_id)
 
 

@@ -74,7 +74,7 @@ def list_runs(store_path: Path) -> list[RunSummary]:
                 RunSummary(run_id, "", "unreadable", None, None, 0, 0, False, None, None, None, None,
                            None, str(exc))
             )  # fmt: skip
-    return sorted(found, key=lambda run: (run.created_at or datetime.min, run.run_id), reverse=True)
+    return sorted(found, key=_age, reverse=True)
 
 
 def show_run(store_path: Path, run_id: str) -> RunDetail:
@@ -96,6 +96,10 @@ def show_run(store_path: Path, run_id: str) -> RunDetail:
         stage_usage(rows),
         prompts_with_two_machine_shots(rows),
     )
+
+
+def _age(run: RunSummary) -> tuple[str, str]:
+    return (run.created_at.isoformat() if run.created_at else "", run.run_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from store.database import (
     create_database,
     fsync_file,
     remove_database,
+    temporary_path,
     wal_path,
     writer_lock,
 )
@@ -46,7 +47,7 @@ def rebuild(store_path: Path) -> RebuildReport:
         StoreError: the new file cannot be written; the old one stays as it was.
     """
     runs_dir = runs_directory(store_path)
-    fresh = store_path.with_name(f".{store_path.name}.rebuilt")
+    fresh = temporary_path(store_path, "rebuilt")
     with writer_lock(store_path, "rebuild"), _hold_closed(store_path):
         run_ids = list_run_ids(runs_dir)
         try:

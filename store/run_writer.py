@@ -5,17 +5,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from pipeline.errors import EvoloomError, UsageError
 from store import checked_lines
+from store.database import check_store
 from store.journal import FileJournal
 from store.run_directory import find_runs, read_manifest, read_state, runs_directory, spool_path
 from store.spool import Spool
@@ -23,6 +25,8 @@ from store.spool import Spool
 JOURNAL = "journal"
 PROGRESS = "progress.jsonl"
 AGAINST = "novelty_against.jsonl"
+_TAKE_ATTEMPTS = 3
+_TAKE_PAUSE_S = 0.02
 
 
 class RunTakenError(EvoloomError):
@@ -33,6 +37,38 @@ class RunExistsError(UsageError):
     """Raised when a run id is given that a run has already."""
 
 
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def check_new_run(store_path: Path, run_id: str) -> None:
+    """Check, before anything is started or paid for, that a run can be made and stored.
+
+    Raises:
+        RunExistsError: there is a run with this id.
+        UsageError: the id cannot be a folder's name, the place cannot be written, the store is no
+            evoloom store or from a newer version.
+    """
+    if not _RUN_ID.fullmatch(run_id):
+        raise UsageError(
+            f"run id {run_id!r}: letters, digits, '.', '_' and '-' are allowed, 128 at most, the "
+            "first a letter or digit"
+        )
+    if (runs_directory(store_path) / run_id).exists():
+        raise _exists(run_id)
+    place = runs_directory(store_path)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"store {store_path}: {place} is not a directory that can be written")
+    check_store(store_path)
+
+
+def _exists(run_id: str) -> RunExistsError:
+    return RunExistsError(
+        f"there is a run '{run_id}' already; `evoloom resume {run_id}` goes on with it"
+    )
+
+
 def create_run(
     store_path: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes] | None = None
 ) -> Path:
@@ -40,8 +76,9 @@ def create_run(
 
     Raises:
         RunExistsError: there is a run with this id.
-        UsageError: the place cannot be written.
+        UsageError: the id cannot be a folder's name, or the place cannot be written.
     """
+    check_new_run(store_path, str(manifest["run_id"]))
     run_dir = runs_directory(store_path) / str(manifest["run_id"])
     temporary = run_dir.with_name(f".{run_dir.name}.{os.getpid()}.tmp")
     try:
@@ -53,8 +90,7 @@ def create_run(
     except OSError as exc:
         shutil.rmtree(temporary, ignore_errors=True)
         if run_dir.exists():
-            raise RunExistsError(f"there is a run '{run_dir.name}' already; `evoloom resume "
-                                 f"{run_dir.name}` goes on with it") from exc  # fmt: skip
+            raise _exists(run_dir.name) from exc
         raise UsageError(f"store {store_path}: cannot write {run_dir}: {exc.strerror}") from exc
     return run_dir
 
@@ -76,7 +112,7 @@ class HeldRun:
             self.manifest = read_manifest(self.path).raw
             self.journal = FileJournal(self.path / JOURNAL)
             self.spool = Spool(spool_path(self.path))
-            self._progress = (self.path / PROGRESS).open("a", encoding="utf-8")
+            self._progress = _open_progress(self.path / PROGRESS)
         except BaseException:
             os.close(self._lock)
             raise
@@ -133,17 +169,54 @@ class HeldRun:
         os.close(self._lock)
 
 
+def follow_progress(run_dir: Path) -> Iterator[dict[str, Any]]:
+    """Progress records from now on, as they come; an empty one where there is no new one yet."""
+    path = run_dir / PROGRESS
+    offset = path.stat().st_size if path.exists() else 0
+    while True:
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    offset += len(line)
+                    # What a kill left of a record is nobody's loss.
+                    with suppress(ValueError):
+                        yield json.loads(line)
+        yield {}
+
+
+def _open_progress(path: Path) -> TextIO:
+    """Open for appending; what a kill left of a record becomes a line of its own."""
+    is_torn = False
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            is_torn = file.read(1) != b"\n"
+    progress = path.open("a", encoding="utf-8")
+    if is_torn:
+        progress.write("\n")
+    return progress
+
+
 def _take(run_dir: Path, run_id: str) -> int:
     lock = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        holder = os.pread(lock, 200, 0).decode("utf-8", "replace").strip() or "another process"
-        os.close(lock)
-        raise RunTakenError(
-            f"run {run_id} is being executed by {holder}; `evoloom resume {run_id} --wait` follows "
-            "it and resumes if anything is left"
-        ) from exc
+    for attempt in range(_TAKE_ATTEMPTS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError as exc:
+            if attempt < _TAKE_ATTEMPTS - 1:
+                # `is_held` of another process takes the lock for an instant, to look.
+                time.sleep(_TAKE_PAUSE_S)
+                continue
+            holder = os.pread(lock, 200, 0).decode("utf-8", "replace").strip()
+            os.close(lock)
+            raise RunTakenError(
+                f"run {run_id} is being executed by {holder or 'another process'}; `evoloom resume "
+                f"{run_id} --wait` follows it and resumes if anything is left"
+            ) from exc
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
     return lock

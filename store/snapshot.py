@@ -23,7 +23,7 @@ from store.database import (
     assert_no_wal,
     fsync_file,
     open_live,
-    remove_database,
+    temporary_path,
     wal_path,
     writer_lock,
 )
@@ -108,15 +108,13 @@ def _publish_closed(store_path: Path) -> Snapshot:
     stem = _stem(store_path)
     generation = max(_generations(store_path), default=0) + 1
     target = store_path.with_name(f"{stem}.snapshot-{generation}.duckdb")
-    copy = store_path.with_name(f".{stem}.snapshot.new")
-    remove_database(copy)
+    copy = temporary_path(store_path, "snapshot")
     shutil.copyfile(store_path, copy)
     taken_at, run_ids = _sign(copy, generation)
     assert_no_wal(copy, store_path)
     fsync_file(copy)
     os.replace(copy, target)
-    link = store_path.with_name(f".{stem}.snapshot.link")
-    link.unlink(missing_ok=True)
+    link = temporary_path(store_path, "link")
     link.symlink_to(target.name)
     # The file's name must be durable before the link that points at it.
     checked_lines.fsync_directory(store_path.parent)

@@ -18,7 +18,7 @@ def config_group() -> None:
 
 @app.command("show")
 def show(
-    section: Annotated[str | None, typer.Argument(help="Only this section.")] = None,
+    section: Annotated[str | None, typer.Argument(help="Only this section or setting.")] = None,
     sets: SetOption = None,
     config: ConfigOption = None,
     store: StoreOption = None,
@@ -35,10 +35,11 @@ def show(
     rows = [
         (key, value, resolved.sources.get(key, "default"), key in operational)
         for key, value in flatten(resolved.settings.model_dump(mode="json"))
-        if section is None or key.startswith(f"{section}.")
+        if section is None or key == section or key.startswith(f"{section}.")
     ]
     if not rows:
-        raise UsageError(f"there is no section '{section}'")
+        sections = ", ".join(type(resolved.settings).model_fields)
+        raise UsageError(f"there is no section or setting '{section}'; the sections are {sections}")
     if as_json:
         value = {key: {"value": value, "source": source, "operational": free}
                  for key, value, source, free in rows}

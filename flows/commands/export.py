@@ -23,9 +23,11 @@ def export(
     import json
 
     from store.export import export_run
-    from store.run_directory import runs_directory
+    from store.run_directory import find_runs, runs_directory
 
-    report = export_run(runs_directory(store_path(store)) / run, format, out)  # type: ignore[arg-type]  # checked there
+    runs_dir = runs_directory(store_path(store))
+    find_runs(runs_dir, [run])  # before RUN becomes part of a path
+    report = export_run(runs_dir / run, format, out)  # type: ignore[arg-type]  # checked there
     if as_json:
         value = {"run_id": report.run_id, "state": report.state, "rows": report.rows,
                  "instructions": report.instructions, "partial": report.is_partial,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,12 +44,13 @@ def resume(
             raise UsageError(
                 f"--give-up {text}: an address is STAGE/POSITION, such as classify/3.1"
             ) from exc
-    place = store_path(store)
+    given = flags(sets, store)
+    place = Path(given["store.path"]) if "store.path" in given else store_path(None, config)
     with Display(quiet=quiet) as display:
         result = resume_run(
             run,
             place,
-            flags(sets, store),
+            given,
             give_up=frozenset(addresses),
             wait=wait,
             config_file=config,

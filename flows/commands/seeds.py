@@ -41,5 +41,7 @@ def validate(
             f"{file}: {len(tasks)} sound tasks ({classification} classification), "
             f"{len(problems)} problems"
         )
+        if not tasks and not problems:
+            typer.echo(f"{file}: holds no task; one JSON object a line is expected", err=True)
     if problems or not tasks:
         raise typer.Exit(2)

@@ -24,6 +24,7 @@ def rebuild(store: StoreOption = None, as_json: JsonOption = False) -> None:
     place = store_path(store)
     report = make_again(place)
     if as_json:
-        typer.echo(json.dumps({"store": str(place), "runs": [run.run_id for run in report.ingested.runs]}))
+        run_ids = [run.run_id for run in report.ingested.runs]
+        typer.echo(json.dumps({"store": str(place), "runs": run_ids}))
     else:
         typer.echo(f"{place}: made again from {len(report.ingested.runs)} run directories")

@@ -19,7 +19,7 @@ from pipeline.run.journal import Journal, verify
 from pipeline.run.ledger import Ledger, Reservation
 from pipeline.run.machine import Machine
 from pipeline.run.requests import TeacherRequest
-from pipeline.run.sender import OutageError, Sender, StuckError
+from pipeline.run.sender import AbandonedError, OutageError, Sender, StuckError
 from pipeline.teacher.failures import FinalTeacherError, TeacherGoneError, TeacherSetupError
 
 
@@ -76,6 +76,7 @@ class Driver:
         self._rank = {stage: rank for rank, stage in enumerate(machine.stages)}
         self._queue: list[tuple[int, Address]] = []
         self._in_flight: dict[Address, asyncio.Task[None]] = {}
+        self._asking: set[Address] = set()
         self._busy = 0
         self._wake = asyncio.Event()
         self._stopping: RunEnd | None = None
@@ -95,8 +96,7 @@ class Driver:
     def stop(self, reason: str, error: EvoloomError | None = None) -> None:
         """Send nothing more; what is in flight gets its grace time. A second call cuts it short."""
         if self._stopping is not None and error is None:
-            for task in self._in_flight.values():
-                task.cancel()
+            self._cancel_asking()
         self._stopping = self._stopping or RunEnd("interrupted", reason, error)
         self._wake.set()
 
@@ -112,9 +112,16 @@ class Driver:
         try:
             return await self._loop()
         finally:
-            for task in self._in_flight.values():
-                task.cancel()
-            await asyncio.gather(*self._in_flight.values(), return_exceptions=True)
+            await self._abandon()
+
+    def _cancel_asking(self) -> None:
+        """Cut short what waits for the teacher; an answer that has arrived is still journaled."""
+        for address in self._asking:
+            self._in_flight[address].cancel()
+
+    async def _abandon(self) -> None:
+        self._cancel_asking()
+        await asyncio.gather(*self._in_flight.values(), return_exceptions=True)
 
     async def _loop(self) -> RunEnd:
         while True:
@@ -128,10 +135,15 @@ class Driver:
                     self._stop_idle()
                     continue
             elif not self._in_flight:
-                self._sink.write(self._machine.finish(self._unused()))
-                return RunEnd(finished)
+                return self._finish(finished)
+            else:
+                self._sender.send_no_more()
             if self._stopping is None:
                 await self._wait()
+
+    def _finish(self, state: Literal["completed", "ceiling"]) -> RunEnd:
+        self._sink.write(self._machine.finish(self._unused()))
+        return RunEnd(state)
 
     async def _advance(self) -> None:
         """Apply journaled outcomes, and those of new addresses, until only unasked ones are left."""
@@ -171,6 +183,7 @@ class Driver:
             self.ledger.reserve(reservation)
             self._machine.sent(address)
             self._busy += 1
+            self._asking.add(address)
             task = asyncio.create_task(self._ask(request, reservation))
             self._in_flight[address] = task
 
@@ -181,13 +194,14 @@ class Driver:
 
     async def _ask(self, request: TeacherRequest, reservation: Reservation) -> None:
         address = request.address
-        slot_held = True
         try:
-            outcome, latency_s = await self._sender.ask(request)
-            # The slot is free for the next request while this answer goes to disk.
-            self._busy -= 1
-            slot_held = False
-            self._wake.set()
+            try:
+                outcome, latency_s = await self._sender.ask(request)
+            finally:
+                # The slot is free for the next request while this answer goes to disk.
+                self._asking.discard(address)
+                self._busy -= 1
+                self._wake.set()
             entry = self._entry(request, outcome, reservation.tokens, latency_s)
             await self._journal.append(entry)
             self._book(entry)
@@ -198,14 +212,12 @@ class Driver:
             self.stop("outage", exc)
         except FinalTeacherError as exc:
             self._stop_for_good(request, exc)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, AbandonedError):
             pass
         except Exception as exc:  # the loop re-raises it: a task's exception must not get lost
             self._crash = exc
         finally:
             self.ledger.release(reservation)
-            if slot_held:
-                self._busy -= 1
             del self._in_flight[address]
             self._wake.set()
 
@@ -232,10 +244,13 @@ class Driver:
     async def _interrupted(self, end: RunEnd) -> RunEnd:
         if self._in_flight:
             await asyncio.wait(list(self._in_flight.values()), timeout=self._grace_s)
+        await self._abandon()
         if self._crash is not None:
             raise self._crash
         await self._advance()
-        return end
+        # What stopped it came after the last answer that it needed: then it is simply done.
+        finished = self._machine.finished()
+        return end if finished is None else self._finish(finished)
 
     def _entry(
         self,

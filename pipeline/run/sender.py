@@ -44,6 +44,10 @@ class OutageError(InterruptedRunError):
     """Raised when the teacher stayed away longer than `teacher.outage_limit_s`."""
 
 
+class AbandonedError(InterruptedRunError):
+    """Raised when a request that nobody needs any more failed: it is not sent again."""
+
+
 class Sender:
     """Asks a teacher and comes back with an outcome. Counts what failed on the way."""
 
@@ -67,7 +71,12 @@ class Sender:
         self._probe = asyncio.Lock()
         self._back = asyncio.Event()
         self._back.set()
+        self._closed = False
         self.retries = 0
+
+    def send_no_more(self) -> None:
+        """The run has what it needs: what is with the teacher may still come, nothing is sent."""
+        self._closed = True
 
     async def ask(self, request: TeacherRequest) -> tuple[Completion | Refusal, float]:
         """The outcome of a request, and the latency in seconds of the attempt that brought it.
@@ -76,10 +85,12 @@ class Sender:
             StuckError: this address failed `teacher.stuck_after` times while others were answered.
             OutageError: nobody was answered for `teacher.outage_limit_s`.
             FinalTeacherError: the endpoint refuses for good.
+            AbandonedError: it would have to be sent (again) after `send_no_more`.
         """
         failures = 0
         answers_before = self._answers
         while True:
+            self._check_open()
             started = time.monotonic()
             try:
                 outcome = await self._attempt(request)
@@ -103,8 +114,9 @@ class Sender:
         async with self._probe:
             if self._back.is_set():
                 return await self._counted(self._teacher.complete(request))
-            self._check_outage()
+            self._check_outage(request.address)
             await asyncio.sleep(self._settings.probe_interval_s)
+            self._check_open()
             return await self._counted(self._teacher.complete(request))
 
     async def _counted(self, answer: Awaitable[Completion | Refusal]) -> Completion | Refusal:
@@ -124,12 +136,17 @@ class Sender:
             self._on_pause(None)
         return outcome
 
-    def _check_outage(self) -> None:
+    def _check_open(self) -> None:
+        if self._closed:
+            raise AbandonedError("the run has what it needs")
+
+    def _check_outage(self, address: Address) -> None:
         since = self._paused_since
         if since is not None and time.monotonic() - since >= self._settings.outage_limit_s:
             raise OutageError(
                 f"the teacher did not answer for {self._settings.outage_limit_s:g} s; when it is "
-                "back, `evoloom resume RUN` goes on where the run stopped"
+                "back, `evoloom resume RUN` goes on where the run stopped. If it does answer others, "
+                f"`evoloom resume RUN --give-up {address}` goes on without what was asked last"
             )
 
     async def _after_failure(self, failures: int, error: TransientTeacherError) -> None:

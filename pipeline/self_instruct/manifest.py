@@ -13,6 +13,7 @@ from pipeline.errors import UsageError
 from pipeline.prompting import PromptBook, load_templates
 from pipeline.records import SeedTask
 from pipeline.seeds import load_seeds, load_shots
+from pipeline.self_instruct.asking import check_prompts
 from pipeline.self_instruct.plan import (
     PROMPTS,
     EarlierRun,
@@ -39,7 +40,8 @@ def build_manifest(run_id: str, settings: Settings, model: str) -> dict[str, Any
     seeds = load_seeds(settings.seeds.file)
     check_seeds(seeds, settings)
     templates = load_templates(PROMPTS, settings.teacher.api, settings.prompts.directory)
-    PromptBook(templates, settings.teacher.api)
+    shots = load_shots(settings.seeds.shots_directory)
+    check_prompts(PromptBook(templates, settings.teacher.api), settings.self_instruct, shots)
     target = settings.run.target
     run_seed = secrets.randbits(31) if settings.run.seed is None else settings.run.seed
     return {
@@ -58,7 +60,7 @@ def build_manifest(run_id: str, settings: Settings, model: str) -> dict[str, Any
         "novelty_against": list(settings.novelty.against),
         "config": dump(settings),
         "templates": templates,
-        "shots": load_shots(settings.seeds.shots_directory),
+        "shots": shots,
         "seeds": [seed.to_json() for seed in seeds],
     }
 

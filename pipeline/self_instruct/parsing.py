@@ -46,7 +46,11 @@ _LABEL: Final = re.compile(
 )
 _BULLET: Final = re.compile(r"^(?P<indent>[ \t]*)[-*+•][ \t]+", re.MULTILINE)
 _LEFTOVER: Final = re.compile(r"\n[ \t]*(?P<word>Task[ \t]*)?(?P<number>\d*)[ \t]*\Z")
-_ANY_LINE: Final = re.compile(r"\S")
+_LIST_LINE: Final = re.compile(
+    r"(?:\#{1,6}[ \t]+|[-*+•][ \t]+|\*\*|__)*(?:(?:task|instruction|prompt)[ \t]*)?[(\[]?\d"
+    r"|[-*+•][ \t]",
+    re.IGNORECASE,
+)
 _MOST_DIGITS = 9  # a longer run of digits is no item number (and may be too long for int())
 
 
@@ -66,7 +70,7 @@ def parse_instructions(
     Every piece is returned, also those that a filter will reject, so that an item's index is its
     address; an empty piece is an empty string. Only a blank last piece is left out.
     """
-    body = chat_artefacts.strip_outer_fence(chat_artefacts.strip_envelope(text), _ANY_LINE)
+    body = chat_artefacts.strip_outer_fence(chat_artefacts.strip_envelope(text), _LIST_LINE)
     body = chat_artefacts.drop_closing_remark(body, about_the_answer=False)
     pieces = _split_numbered(body, first_number, numbering) or _split_bullets(body) or [body]
     instructions = [" ".join(_undress(piece).split()) for piece in pieces]
@@ -315,4 +319,4 @@ def _published_marker(match: re.Match[str], bulleted: bool) -> str:
 
 def _plain_fields(text: str) -> str:
     """An input whose first field name is bold ('**Sentence:** ...') with plain field names."""
-    return _BOLD_FIELD.sub(r"\g<name>: ", text) if _BOLD_FIELD.match(text) else text
+    return _BOLD_FIELD.sub(r"\g<name>: ", text).strip() if _BOLD_FIELD.match(text) else text

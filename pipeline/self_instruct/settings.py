@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from pipeline.sections import Section
+from pipeline.sections import Name, Section
 
 
 class Decoding(Section):
@@ -23,7 +23,7 @@ class Decoding(Section):
     """As in the OpenAI API."""
     presence_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
     """As in the OpenAI API."""
-    stop: tuple[str, ...] = ()
+    stop: tuple[Name, ...] = ()
     """Strings that end the completion; not part of it."""
 
 

@@ -6,9 +6,13 @@ the caller from the exception's type; see `pipeline.teacher.failures`.
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import openai
 
 from pipeline.records import Completion, Refusal, Usage
@@ -26,6 +30,12 @@ if TYPE_CHECKING:
 
 # 408 and 409 are what proxies send for time-outs and conflicts that pass; 425 is 'too early'.
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
+# A listing of models is small: whoever mistypes an address should not wait for a completion's time.
+_PREFLIGHT_S = 30.0
+# The connection pool looks at each of its connections for each request; several small pools halve
+# the CPU time of a request when many are in flight.
+_CONNECTIONS_PER_POOL = 16
+_MOST_POOLS = 8
 
 
 class TeacherClient:
@@ -37,13 +47,20 @@ class TeacherClient:
             base_url: such as `http://127.0.0.1:8000/v1`.
             settings: time-out, key, API kind.
         """
-        key = settings.api_key.get_secret_value() if settings.api_key else "none"
+        key = settings.api_key.get_secret_value() if settings.api_key else None
         self._settings = settings
         self.base_url = base_url
+        pools = min(_MOST_POOLS, -(-settings.concurrency // _CONNECTIONS_PER_POOL))
         # Retries are the run's own, so that it can count, pause and stop.
-        self._client = openai.AsyncOpenAI(
-            base_url=base_url, api_key=key, max_retries=0, timeout=settings.timeout_s
-        )
+        self._clients = [
+            openai.AsyncOpenAI(
+                base_url=base_url, api_key=key or "none", max_retries=0, timeout=settings.timeout_s
+            )
+            for _ in range(pools)
+        ]
+        self._turn = itertools.cycle(self._clients)
+        # The library wants a key in any case; without one of the user's no header is sent.
+        self._headers: Any = None if key else {"Authorization": openai.Omit()}
 
     async def __aenter__(self) -> TeacherClient:
         return self
@@ -54,7 +71,8 @@ class TeacherClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._client.close()
+        for client in self._clients:
+            await client.close()
 
     async def preflight(self) -> str:
         """Check endpoint, key and model before anything is started; returns the model's name.
@@ -64,8 +82,10 @@ class TeacherClient:
                 the endpoint serves several.
         """
         wanted = self._settings.model
+        patience = min(self._settings.timeout_s, _PREFLIGHT_S)
         try:
-            served = [model.id async for model in self._client.models.list()]
+            listing = self._clients[0].models.list(timeout=patience, extra_headers=self._headers)
+            served = [model.id async for model in listing]
         except openai.APIStatusError as exc:
             if exc.status_code in (401, 403):
                 raise TeacherSetupError(
@@ -78,13 +98,24 @@ class TeacherClient:
                 f"teacher {self.base_url}: GET /models was answered with {exc.status_code} "
                 f"({_message(exc)}); is this the address of an OpenAI-compatible API, with its /v1?"
             ) from exc
-        except (openai.APIError, ValueError, TypeError, AttributeError) as exc:
+        except openai.APIError as exc:
             raise TeacherSetupError(
                 f"teacher {self.base_url}: not reachable ({_cause(exc)}); start it, or set "
                 "EVOLOOM_TEACHER__BASE_URL to where it is, or unset that to use the local engine"
             ) from exc
+        except (ValueError, TypeError, AttributeError) as exc:
+            raise TeacherSetupError(
+                f"teacher {self.base_url}: GET /models was answered, but not with the JSON list of "
+                "an OpenAI-compatible API (a web page or a proxy?); set EVOLOOM_TEACHER__BASE_URL to "
+                "the address of the API, with its /v1"
+            ) from exc
         if wanted is None and len(served) == 1:
             return served[0]
+        if wanted is None and not served:
+            raise TeacherSetupError(
+                f"teacher {self.base_url} lists no model; load one there, or name one in "
+                "teacher.model (EVOLOOM_TEACHER__MODEL)"
+            )
         if wanted is None:
             raise TeacherSetupError(
                 f"teacher {self.base_url} serves {len(served)} models ({', '.join(served[:10])}); "
@@ -104,51 +135,63 @@ class TeacherClient:
             TransientTeacherError: no usable answer arrived; the same request may be sent again.
             FinalTeacherError: the endpoint refuses for good.
         """
-        body = request.body()
-        extra = {key: body.pop(key) for key in list(body) if key in _NOT_OPENAI}
+        path = "/completions" if isinstance(request.prompt, str) else "/chat/completions"
+        options: Any = {"headers": self._headers} if self._headers else {}
         try:
-            if isinstance(request.prompt, str):
-                answer: Any = await self._client.completions.create(
-                    **body, extra_body=extra or None
+            # The typed methods spend more CPU on checking a body that is already right, and on
+            # building an answer of which three fields are read, than on everything else. The
+            # library's own time-out is one between two bytes; a slow drip must end as well.
+            async with asyncio.timeout(self._settings.timeout_s):
+                answer = await next(self._turn).post(
+                    path, body=request.body(), cast_to=httpx2.Response, options=options
                 )
-            else:
-                answer = await self._client.chat.completions.create(
-                    **body, extra_body=extra or None
-                )
+        except TimeoutError as exc:
+            raise TransientTeacherError(
+                f"no answer within teacher.timeout_s = {self._settings.timeout_s:g} s"
+            ) from exc
         except openai.APIStatusError as exc:
             return _refused(exc)
         except openai.APIError as exc:
             raise TransientTeacherError(_cause(exc)) from exc
-        except (json.JSONDecodeError, UnicodeDecodeError) as exc:
-            raise TransientTeacherError(f"the answer is not valid JSON ({exc})") from exc
-        return _read(answer)
+        return _read(answer.content)
 
 
-# Fields that engines take beside OpenAI's own.
-_NOT_OPENAI = frozenset({"structured_outputs", "prompt_logprobs"})
-
-
-def _read(answer: Any) -> Completion:
-    choices = getattr(answer, "choices", None)
-    if not choices:
-        raise TransientTeacherError("the answer holds no choices")
-    choice = choices[0]
-    message = getattr(choice, "message", None)
-    text = getattr(choice, "text", None) if message is None else message.content
-    finish_reason = choice.finish_reason
-    if text is None and message is not None and finish_reason in ("stop", "length", "content_filter"):
-        text = getattr(message, "refusal", None) or ""
+def _read(content: bytes) -> Completion:
+    try:
+        answer = json.loads(content)
+        choice = answer["choices"][0]
+        finish_reason = choice["finish_reason"]
+        message = choice.get("message")
+        text = choice["text"] if message is None else message.get("content")
+        if text is None and message is not None:
+            text = message.get("refusal") or ""
+        usage = _usage(answer.get("usage"))
+        model = answer.get("model") or ""
+    except (ValueError, RecursionError) as exc:
+        raise TransientTeacherError(f"the answer is not valid JSON ({exc})") from exc
+    except (LookupError, TypeError, AttributeError) as exc:
+        raise TransientTeacherError(
+            "the answer is no completion: it lacks choices, their text or finish_reason"
+        ) from exc
     if not isinstance(text, str) or not isinstance(finish_reason, str):
         raise TransientTeacherError("the answer's choice holds no text or no finish_reason")
-    return Completion(text, finish_reason, _usage(answer.usage), answer.model or "")
+    # Half of a surrogate pair is no character: it could neither be stored nor sent in a prompt.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return Completion(text, finish_reason, usage, str(model))
 
 
 def _usage(usage: Any) -> Usage | None:
-    if usage is None or not isinstance(usage.prompt_tokens, int):
+    prompt = _count(usage, "prompt_tokens")
+    if prompt is None:
         return None
-    details = getattr(usage, "prompt_tokens_details", None)
-    cached = getattr(details, "cached_tokens", None) or 0
-    return Usage(usage.prompt_tokens, usage.completion_tokens or 0, cached)
+    details = usage.get("prompt_tokens_details")
+    cached = min(_count(details, "cached_tokens") or 0, prompt)
+    return Usage(prompt, _count(usage, "completion_tokens") or 0, cached)
+
+
+def _count(record: Any, name: str) -> int | None:
+    value = record.get(name) if isinstance(record, dict) else None
+    return value if isinstance(value, int) and value >= 0 else None
 
 
 def _refused(exc: openai.APIStatusError) -> Refusal:
@@ -163,16 +206,17 @@ def _refused(exc: openai.APIStatusError) -> Refusal:
 
 
 def _retry_after(exc: openai.APIStatusError) -> float | None:
-    value = exc.response.headers.get("retry-after-ms")
-    try:
-        if value is not None:
-            return max(0.0, float(value) / 1000)
-        value = exc.response.headers.get("retry-after")
+    headers = exc.response.headers
+    for name, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
+        value = headers.get(name)
         if value is None:
-            return None
-        return max(0.0, float(value))
-    except ValueError:
-        return _seconds_until(str(value))
+            continue
+        try:
+            seconds = float(value) / per_second
+        except ValueError:
+            return _seconds_until(str(value))
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    return None
 
 
 def _seconds_until(date: str) -> float | None:
@@ -187,12 +231,12 @@ def _seconds_until(date: str) -> float | None:
 
 def _message(exc: openai.APIStatusError) -> str:
     body = exc.body
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        text = inner.get("message") if isinstance(inner, dict) else inner
-        if isinstance(text, str) and text:
-            return text[:2000]
-    return str(exc)[:2000]
+    inner = body.get("error", body) if isinstance(body, dict) else body
+    text = inner.get("message") if isinstance(inner, dict) else inner
+    if not isinstance(text, str) or not text:
+        # Servers that keep to no schema: what they said is better than the bare status.
+        text = " ".join(exc.response.text.split())[:500]
+    return text[:2000] or str(exc)
 
 
 def _cause(exc: BaseException) -> str:

@@ -36,7 +36,8 @@ class TeacherGoneError(InterruptedRunError):
 _CONTEXT_LENGTH = re.compile(
     r"context_length_exceeded|string_above_max_length|maximum (context|model) length"
     r"|context (length|size|window)|prompt is too long|reduce (the|your) (length|prompt)"
-    r"|longer than the maximum model length|max_model_len|exceeds? the (available )?context",
+    r"|longer than the maximum model length|max_model_len|exceeds? the (available )?context"
+    r"|max_new_tokens`? must be <=|`inputs` must have less than|exceeds the maximum number of tokens",
     re.IGNORECASE,
 )
 _CONTENT_POLICY = re.compile(

@@ -1,7 +1,8 @@
 """A scripted teacher: a real HTTP server whose answers are a function of the whole request.
 
 It is for faults, determinism and load. Run it as a process: it prints its port and serves until it
-is killed. Every request that it answered is appended to a log, one JSON line: hash, stage, status.
+is killed. Every request that it answered is appended to a log, one JSON line: hash, stage, status,
+the sampling seed (which no two addresses of a run share); status 0 is one that it never answers.
 
 `--answers mixed` gives near-duplicates, malformed, truncated and chatty answers among sound ones;
 `--answers valid` answers every stage validly, with instructions that are all new (for load).
@@ -132,6 +133,8 @@ class ScriptedTeacher:
         self.slots = asyncio.Semaphore(options.slots) if options.slots else None
         self.busy: list[tuple[float, float, str]] = []
         self.stuck = re.compile(options.stuck) if options.stuck else None
+        self.hanging = re.compile(options.hang) if options.hang else None
+        self.faulty = re.compile(options.fault_prompt) if options.fault_prompt else None
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -164,6 +167,10 @@ class ScriptedTeacher:
         low, high = self.options.latency
         await asyncio.sleep(self.clock.uniform(low, high))
         prompt = request.get("prompt") or request["messages"][-1]["content"]
+        if self.hanging and self.hanging.search(prompt):
+            if self.log:
+                self.log.write(json.dumps({"status": 0, "seed": request.get("seed")}) + "\n")
+            await asyncio.Event().wait()
         status = self.fault(request, prompt)
         text, finish = answer(request, self.options.answers)
         canonical = json.dumps(request, sort_keys=True, ensure_ascii=False)
@@ -173,7 +180,8 @@ class ScriptedTeacher:
         if self.options.record_busy:
             self.busy.append((started, loop.time(), stage))
         if self.log:
-            self.log.write(json.dumps({"key": key, "stage": stage, "status": status}) + "\n")
+            row = {"key": key, "stage": stage, "status": status, "seed": request.get("seed")}
+            self.log.write(json.dumps(row) + "\n")
         if status != 200:
             message = self.options.fault_message
             return encode(status, {"error": {"message": message, "code": None}})
@@ -190,6 +198,8 @@ class ScriptedTeacher:
     def fault(self, request: dict[str, Any], prompt: str) -> int:
         if self.stuck and self.stuck.search(prompt):
             return 500
+        if self.faulty:
+            return int(self.options.fault_status) if self.faulty.search(prompt) else 200
         if self.options.fail_after is not None and self.served >= self.options.fail_after:
             return int(self.options.fault_status)
         if self.clock.random() < self.options.fault_rate:
@@ -225,8 +235,10 @@ def main() -> None:
     parser.add_argument("--fault-rate", type=float, default=0.0)
     parser.add_argument("--fault-status", type=int, default=500)
     parser.add_argument("--fault-message", default="scripted fault")
+    parser.add_argument("--fault-prompt", help="only prompts that match this get the fault")
     parser.add_argument("--fail-after", type=int)
     parser.add_argument("--stuck", help="prompts that match this always fail with 500")
+    parser.add_argument("--hang", help="prompts that match this are never answered")
     parser.add_argument("--no-usage", action="store_true")
     options = parser.parse_args(sys.argv[1:])
     asyncio.run(serve(options))

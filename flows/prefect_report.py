@@ -1,0 +1,100 @@
+"""What a flow leaves in Prefect about its run: a Markdown report, and one sentence for its state."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.progress import duration
+from pipeline.config import Settings
+from pipeline.records import Usage
+from pipeline.run.driver import RunEnd
+from pipeline.run.ledger import cost_of
+from store.queries import RunDetail, show_run
+
+
+def ending(store_path: Path, run_id: str, end: RunEnd) -> str:
+    """How a run ended and how to go on, in a sentence or two."""
+    command = f"`evoloom resume {run_id} --store {shlex.quote(str(store_path))}`"
+    if end.state == "completed":
+        return f"run {run_id} is completed"
+    if end.state == "ceiling":
+        return (
+            f"run {run_id} reached its ceiling of generation completions with fewer instructions "
+            "than asked for; what there is can be exported. A higher run.ceiling, a better teacher "
+            "or more seeds give more"
+        )
+    why = f"{end.reason}: {end.error}".replace("RUN", run_id) if end.error else end.reason
+    return (
+        f"run {run_id} was interrupted ({why}). Nothing that was paid for is lost: {command}, a retry "
+        "of this flow run, or a flow run with the same run_id goes on where it stopped"
+    )
+
+
+def run_report(store_path: Path, run_id: str, end: RunEnd) -> str:
+    """The report of a run, in Markdown."""
+    detail = show_run(store_path, run_id)
+    run = detail.summary
+    state = run.state + (f" ({run.reason})" if run.reason else "")
+    parts = [
+        f"# Run {run_id}: {state}",
+        f"{run.accepted} of {run.target} instructions accepted, {run.surplus} surplus; "
+        f"{duration(run.elapsed_s)} of work; model {detail.manifest.raw.get('model')}, "
+        f"run seed {detail.manifest.run_seed}.",
+        "## Funnel",
+        _funnel(detail),
+        f"Prompts that held two generated shots: {detail.prompts_with_two_machine_shots}.",
+        "## Tokens and cost",
+        _usage(detail),
+        "## How to go on",
+        _next(store_path, run_id, end),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _funnel(detail: RunDetail) -> str:
+    rows = [
+        (row.subject, row.stage, row.outcome, row.reason or "", str(row.count))
+        for row in detail.funnel.rows
+    ]
+    return _table(("of", "stage", "outcome", "reason", "count"), rows)
+
+
+def _usage(detail: RunDetail) -> str:
+    prices = Settings(**detail.manifest.raw["config"]).prices
+    total = sum((row.usage for row in detail.usage), Usage())
+    requests = sum(row.requests for row in detail.usage)
+    counted = [(row.stage, row.requests, row.usage) for row in detail.usage]
+    rows = [
+        (stage, str(asked), *_counts(usage), _money(cost_of(usage, prices)))
+        for stage, asked, usage in [*counted, ("all", requests, total)]
+    ]
+    return _table(("stage", "requests", "prompt", "cached", "completion", "cost"), rows)
+
+
+def _counts(usage: Usage) -> tuple[str, str, str]:
+    return str(usage.prompt_tokens), str(usage.cached_tokens), str(usage.completion_tokens)
+
+
+def _money(cost: float) -> str:
+    return f"{cost:.4f}"
+
+
+def _next(store_path: Path, run_id: str, end: RunEnd) -> str:
+    store = shlex.quote(str(store_path))
+    commands = [f"evoloom runs show {run_id} --store {store}"]
+    if end.state == "interrupted":
+        commands.insert(0, f"evoloom resume {run_id} --store {store}")
+    else:
+        commands.insert(
+            0, f"evoloom export {run_id} --store {store} --format alpaca --out dataset.jsonl"
+        )
+    said = ending(store_path, run_id, end)
+    return f"{said[0].upper()}{said[1:]}.\n\n" + "\n".join(f"    {command}" for command in commands)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---" for _ in head], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
+                     for line in lines)  # fmt: skip

@@ -1,0 +1,73 @@
+"""SIGTERM, SIGINT, and two processes that want the same run."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from store.run_writer import RunTakenError
+from tests.integration.conftest import TeacherFactory
+from tests.support import runs
+from tests.support.children import Child, start_child, wait_until
+from tests.support.teachers import TeacherProcess
+
+NO_CLASSIFICATION = ("--hang", r"Is it classification\?$")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_what_is_in_flight_finishes_and_is_journaled(
+    undisturbed: Path, store: Path, scripted_teacher: TeacherFactory,
+    number: signal.Signals, code: int,
+) -> None:  # fmt: skip
+    teacher = scripted_teacher("--latency", "0.1", "0.3")
+    child = start_child(store.parent, *runs.run_command(store, teacher), "--quiet")
+    wait_until(lambda: len(teacher.requests()) >= 10, "the run is under way")
+    child.signal(number)
+    assert child.wait() == code, child.errors()
+    state = runs.state_of(store)
+    assert (state.state, state.reason) == ("interrupted", number.name)
+    answered = {row["seed"] for row in teacher.requests()}
+    assert runs.sampling_seeds(runs.journal_of(store)) == answered
+    assert runs.resume(store).end.state == "completed"
+    assert runs.export_bytes(store) == runs.export_bytes(undisturbed)
+    assert len(teacher.requests()) == len({row["seed"] for row in teacher.requests()})
+
+
+def hanging(store: Path, teacher: TeacherProcess) -> Child:
+    """A run that has come to where its teacher does not answer."""
+    arguments = runs.run_command(store, teacher, run__grace_s=600, teacher__concurrency=2)
+    child = start_child(store.parent, *arguments, "--quiet")
+    wait_until(lambda: any(row["status"] == 0 for row in teacher.requests()), "a request hangs")
+    return child
+
+
+def test_a_second_signal_ends_it_now(store: Path, scripted_teacher: TeacherFactory) -> None:
+    child = hanging(store, scripted_teacher(*NO_CLASSIFICATION))
+    child.signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert child.is_running()
+    child.signal(signal.SIGINT)
+    assert child.wait() == 75, child.errors()
+    assert runs.state_of(store).reason == "SIGTERM"
+
+
+def test_a_second_process_is_told_who_has_the_run_and_can_wait_for_it(
+    undisturbed: Path, store: Path, scripted_teacher: TeacherFactory
+) -> None:
+    teacher = scripted_teacher(*NO_CLASSIFICATION)
+    first = hanging(store, teacher)
+    with pytest.raises(RunTakenError, match=rf"process {first.pid} .*--wait"):
+        runs.resume(store)
+    second = start_child(store.parent, "resume", runs.RUN, "--wait", "--store", store)
+    wait_until(lambda: "accepted 0/" in second.errors(), "it follows the first one's progress")
+    assert f"process {first.pid}" in second.errors()
+    assert second.is_running()
+    teacher.kill()
+    first.signal(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    teacher.start()
+    assert second.wait() == 0, second.errors()
+    assert runs.export_bytes(store) == runs.export_bytes(undisturbed)

@@ -1,0 +1,56 @@
+"""A child process that does one thing to a store and is killed at a counted point of it.
+
+    python -m tests.support.killed STORE ACTION KILL_AT
+
+ACTION is `ingest`, `publish` or `rebuild`. A point is a line of code of the modules that write,
+about to be run; at the KILL_AT-th the process sends itself SIGKILL. With KILL_AT 0 nothing is
+killed and the number of points is printed. A line of code is what a kill from outside falls between;
+kills inside DuckDB's own commit are covered by its log, not here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from store import database, rebuild, snapshot
+from store import ingest as ingest_module
+
+_WRITERS = {module.__file__ for module in (database, ingest_module, rebuild, snapshot)}
+CHUNK_BATCHES = 20
+
+
+def main(store_path: Path, action: str, kill_at: int) -> None:
+    """Do it, counting."""
+    ingest_module.CHUNK_BATCHES = CHUNK_BATCHES
+    count = 0
+
+    def on_line(_frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal count
+        if event == "line":
+            count += 1
+            if count == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return on_line
+
+    def on_call(frame: FrameType, _event: str, _argument: Any) -> Any:
+        return on_line if frame.f_code.co_filename in _WRITERS else None
+
+    actions: dict[str, Callable[[Path], object]] = {
+        "ingest": ingest_module.ingest,
+        "publish": snapshot.publish,
+        "rebuild": rebuild.rebuild,
+    }
+    sys.settrace(on_call)
+    actions[action](store_path)
+    sys.settrace(None)
+    print(count)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
