@@ -67,7 +67,7 @@ def _measure(folder: Path, port: int, target: int) -> dict[str, Any]:
         time.sleep(0.5)
     if run.returncode != 0:
         raise SystemExit(f"the run ended with {run.returncode}")
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/busy") as answer:  # noqa: S310
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/busy") as answer:
         intervals = json.load(answer)
     return {**_busy(intervals, store), **_growth(memory), "target": target,
             "cpu_ms_per_request": round(1000 * cpu_s / len(intervals), 2)}  # fmt: skip
@@ -121,7 +121,9 @@ def _growth(memory: list[tuple[float, float]]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--requests", type=int, default=20_000)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/teacher_saturation.json"))
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks/results/teacher_saturation.json")
+    )
     options = parser.parse_args()
     figures = measure(options.requests, (LATENCY_S, LATENCY_S))
     report = {

@@ -7,7 +7,18 @@ import sys
 
 import typer
 
-from flows.commands import config, export, novelty, rederive, resume, run, runs, seeds, store, teacher
+from flows.commands import (
+    config,
+    export,
+    novelty,
+    rederive,
+    resume,
+    run,
+    runs,
+    seeds,
+    store,
+    teacher,
+)
 
 app = typer.Typer(
     name="evoloom",

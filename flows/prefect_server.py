@@ -9,6 +9,7 @@ does, also where the starter was killed. It takes its home directory with it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -58,7 +59,11 @@ def prefect_server(on_message: Callable[[str], None]) -> Iterator[str]:
         UsageError: the configured server does not answer.
         PrefectServerError: none is configured, and one for this run does not start.
     """
-    with _environment({k: v for k, v in _CLIENT_DEFAULTS.items() if k not in os.environ}):
+    defaults = {key: value for key, value in _CLIENT_DEFAULTS.items() if key not in os.environ}
+    # Else Prefect prints to standard error, past all its settings and as late as at exit, that its
+    # logs do not reach a server that is gone.
+    logging.raiseExceptions = False
+    with _environment(defaults):
         if url := _configured_url():
             _check(url)
             yield url

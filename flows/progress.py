@@ -113,7 +113,8 @@ def duration(seconds: float | None) -> str:
 def line(record: dict[str, Any]) -> str:
     """A progress record on one line, for logs."""
     stages = "  ".join(
-        f"{name} {counts['done']}+{counts['in_flight']}" for name, counts in record["stages"].items()
+        f"{name} {counts['done']}+{counts['in_flight']}"
+        for name, counts in record["stages"].items()
     )
     text = (
         f"[{duration(record['elapsed_s'])}] accepted {record['accepted']}/{record['target']}  "

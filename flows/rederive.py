@@ -47,7 +47,9 @@ def rederive(
     source_dir = runs_directory(store_path) / source_id
     source = read_manifest(source_dir).raw
     manifest = _changed_manifest(source, changes, run_id or new_run_id(source["kind"]))
-    files = {AGAINST: (source_dir / AGAINST).read_bytes()} if (source_dir / AGAINST).exists() else {}
+    files = (
+        {AGAINST: (source_dir / AGAINST).read_bytes()} if (source_dir / AGAINST).exists() else {}
+    )
     answers = {entry.address: entry for entry in read_entries(source_dir / JOURNAL)}
     create_run(store_path, manifest, files)
     with HeldRun(store_path, manifest["run_id"]) as run:
@@ -69,7 +71,9 @@ def _changed_manifest(
         raise UsageError(f"setting '{useless[0]}' does not change what is derived from an answer")
     for key in ("novelty.against", "seeds.file", "seeds.shots_directory", "prompts.directory"):
         if key in changes:
-            raise UsageError(f"setting '{key}' cannot be changed when deriving again; a new run can")
+            raise UsageError(
+                f"setting '{key}' cannot be changed when deriving again; a new run can"
+            )
     settings = resolve(changes, base=source["config"], flags_only=True).settings
     before = Settings(**source["config"])
     manifest = deepcopy(dict(source))
@@ -95,9 +99,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-async def _replay(
-    run: HeldRun, machine: Machine, answers: Mapping[Address, JournalEntry]
-) -> int:
+async def _replay(run: HeldRun, machine: Machine, answers: Mapping[Address, JournalEntry]) -> int:
     reused = 0
     while machine.finished() is None and (addresses := machine.ready()):
         for address in addresses:

@@ -194,8 +194,10 @@ def _instruction_lines(detail: RunDetail) -> list[tuple[str, int, int]]:
     for outcome in outcomes:
         if outcome in ("rejected", "without_instances"):
             name = outcome.replace("_", " ")
-            lines += [(f"{name}: {reason}", count, 1)
-                      for reason, count in funnel.reasons("instructions", outcome).items()]
+            lines += [
+                (f"{name}: {reason}", count, 1)
+                for reason, count in funnel.reasons("instructions", outcome).items()
+            ]
         elif (count := funnel.count("instructions", outcome)) or outcome == "accepted":
             lines.append((outcome.replace("_", " "), count, 1))  # fmt: skip
     return lines

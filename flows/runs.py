@@ -68,9 +68,7 @@ def start_run(
         listener.message(f"run {run_id}")
         with HeldRun(store_path, run_id) as run:
             machine = method.build_machine(run.manifest, run.path)
-            end = execute(
-                run, machine, settings, place, store_path, on_progress=listener.progress
-            )
+            end = execute(run, machine, settings, place, store_path, on_progress=listener.progress)
     return RunResult(run_id, end, publish_store(store_path))
 
 
@@ -109,8 +107,8 @@ def resume_run(
             return RunResult(run_id, end, publish_store(store_path))
         if run.manifest["rederived_from"]:
             raise UsageError(
-                f"run {run_id} was being derived again from {run.manifest['rederived_from']} and is "
-                "not complete; it asks no teacher. Run `evoloom rederive` again"
+                f"run {run_id} was being derived again from {run.manifest['rederived_from']} and "
+                "is not complete; it asks no teacher. Run `evoloom rederive` again"
             )
         settings = resolved.settings
         method = method_of(run.manifest)

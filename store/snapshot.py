@@ -67,8 +67,8 @@ def publish(store_path: Path, *, wait_s: float | None = None) -> Snapshot:
 def open_snapshot(store_path: Path) -> duckdb.DuckDBPyConnection:
     """A read-only connection to the newest snapshot.
 
-    The link is resolved first: within one process DuckDB shares what is open under one path, so that
-    connecting to the link again would show the old data.
+    The link is resolved first, so that the connection is to a file that is never replaced: within one
+    process DuckDB shares what is open under one path, whatever has been moved there since.
 
     Raises:
         UsageError: nothing has been published yet.

@@ -67,7 +67,8 @@ class Spool:
     def __init__(self, path: Path) -> None:
         self.watermarks: dict[str, Position] = {}
         end = 0
-        for _, end, value in checked_lines.read(path):
+        for _, line_end, value in checked_lines.read(path):
+            end = line_end
             self.watermarks[value["stream"]] = tuple(value["position"])
         self._file = checked_lines.AppendFile(path, end)
 

@@ -41,8 +41,10 @@ def show(
         sections = ", ".join(type(resolved.settings).model_fields)
         raise UsageError(f"there is no section or setting '{section}'; the sections are {sections}")
     if as_json:
-        value = {key: {"value": value, "source": source, "operational": free}
-                 for key, value, source, free in rows}
+        value = {
+            key: {"value": value, "source": source, "operational": free}
+            for key, value, source, free in rows
+        }
         typer.echo(json.dumps(value, ensure_ascii=False, indent=2))  # fmt: skip
         return
     for key, value, source, _ in rows:

@@ -13,7 +13,8 @@ from flows.options import JsonOption, StoreOption, store_path
 def export(
     run: str,
     out: Annotated[
-        Path, typer.Option(help="File to write: JSON Lines, a JSON array if it ends in .json, or -.")
+        Path,
+        typer.Option(help="File to write: JSON Lines, a JSON array if it ends in .json, or -."),
     ],
     format: Annotated[str, typer.Option(help="alpaca: instruction, input, output.")] = "alpaca",
     store: StoreOption = None,
@@ -29,9 +30,14 @@ def export(
     find_runs(runs_dir, [run])  # before RUN becomes part of a path
     report = export_run(runs_dir / run, format, out)  # type: ignore[arg-type]  # checked there
     if as_json:
-        value = {"run_id": report.run_id, "state": report.state, "rows": report.rows,
-                 "instructions": report.instructions, "partial": report.is_partial,
-                 "out": str(out)}
+        value = {
+            "run_id": report.run_id,
+            "state": report.state,
+            "rows": report.rows,
+            "instructions": report.instructions,
+            "partial": report.is_partial,
+            "out": str(out),
+        }
         typer.echo(json.dumps(value), err=str(out) == "-")  # fmt: skip
         return
     text = f"{report.rows} rows of {report.instructions} instructions written to {out}"

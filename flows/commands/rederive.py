@@ -29,8 +29,13 @@ def rederive(
     place = store_path(store)
     result = derive(run, place, flags(sets, None), run_id)
     if as_json:
-        value = {"run_id": result.run_id, "rederived_from": run, "reused": result.reused,
-                 "left_out": list(result.left_out), "ingest_pending": result.published.pending}
+        value = {
+            "run_id": result.run_id,
+            "rederived_from": run,
+            "reused": result.reused,
+            "left_out": list(result.left_out),
+            "ingest_pending": result.published.pending,
+        }
         typer.echo(json.dumps(value, ensure_ascii=False))  # fmt: skip
         return
     typer.echo(f"run {result.run_id}: derived again from {run}, {result.reused} answers used")

@@ -29,8 +29,9 @@ def validate(
 
     tasks, problems = validate_seed_file(file)
     if as_json:
-        rows = [{"line": item.line, "field": item.field, "message": item.message}
-                for item in problems]
+        rows = [
+            {"line": item.line, "field": item.field, "message": item.message} for item in problems
+        ]
         value = {"file": str(file), "tasks": len(tasks), "problems": rows}
         typer.echo(json.dumps(value, ensure_ascii=False))  # fmt: skip
     else:

@@ -146,7 +146,7 @@ class Driver:
         return RunEnd(state)
 
     async def _advance(self) -> None:
-        """Apply journaled outcomes, and those of new addresses, until only unasked ones are left."""
+        """Apply journaled outcomes, also of new addresses, until only unasked ones are left."""
         while addresses := self._machine.ready():
             for address in addresses:
                 entry = self._journal.get(address)
@@ -214,7 +214,8 @@ class Driver:
             self._stop_for_good(request, exc)
         except (asyncio.CancelledError, AbandonedError):
             pass
-        except Exception as exc:  # the loop re-raises it: a task's exception must not get lost
+        # The loop raises it again: an exception inside a task must not get lost.
+        except Exception as exc:  # noqa: BLE001
             self._crash = exc
         finally:
             self.ledger.release(reservation)

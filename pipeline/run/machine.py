@@ -36,8 +36,10 @@ class MachineProgress:
 class Machine(Protocol):
     """A method's run."""
 
-    stages: Sequence[str]
-    """Stages in the order in which they are sent: downstream first."""
+    @property
+    def stages(self) -> Sequence[str]:
+        """Stages in the order in which they are sent: downstream first."""
+        ...
 
     def ready(self) -> list[Address]:
         """Addresses that can be asked now and were not named before."""

@@ -145,7 +145,7 @@ class Sender:
         if since is not None and time.monotonic() - since >= self._settings.outage_limit_s:
             raise OutageError(
                 f"the teacher did not answer for {self._settings.outage_limit_s:g} s; when it is "
-                "back, `evoloom resume RUN` goes on where the run stopped. If it does answer others, "
+                "back, `evoloom resume RUN` goes on where the run stopped. If it answers others, "
                 f"`evoloom resume RUN --give-up {address}` goes on without what was asked last"
             )
 

@@ -142,9 +142,7 @@ def _judge(plan: SelfInstructPlan, pool: TaskPool, position: Position, text: str
     if blocked is None:
         return InstructionRow("generate", position, text, "pending")
     blocker, score = blocked
-    return InstructionRow(
-        "generate", position, text, "rejected", "not_novel", None, score, blocker
-    )
+    return InstructionRow("generate", position, text, "rejected", "not_novel", None, score, blocker)
 
 
 def derive_instances(

@@ -192,18 +192,14 @@ class SelfInstructMachine:
             self._count_reason(item.reason)
         rows: list[CompletionRow] = [
             completion_row(entry, "surplus", "not_needed")
-            for entry in sorted(
-                [*unused, *self._early.values()], key=lambda entry: entry.address
-            )
+            for entry in sorted([*unused, *self._early.values()], key=lambda entry: entry.address)
         ]
         if rows:
             self._batches.append(Batch("unused", (0,), tuple(rows)))
         return self.drain()
 
     def progress(self) -> MachineProgress:
-        stages = {
-            stage: StageProgress(*self._counts[stage]) for stage in reversed(self.stages)
-        }
+        stages = {stage: StageProgress(*self._counts[stage]) for stage in reversed(self.stages)}
         return MachineProgress(
             self._accepted, self._plan.target, stages, dict(self._rejected), self._warnings()
         )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support import runs
-from tests.support.teachers import TeacherProcess, running_teacher
-
-TeacherFactory = Callable[..., TeacherProcess]
+from tests.support.teachers import TeacherFactory, TeacherProcess, running_teacher
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from flows.execution import exit_code
-from tests.integration.conftest import TeacherFactory
 from tests.support import runs
 from tests.support.children import run_child
+from tests.support.teachers import TeacherFactory
 
 
 def test_a_cap_ends_the_run_with_a_prefix_and_a_higher_cap_with_the_whole(
@@ -64,9 +64,7 @@ def test_a_cap_too_small_for_one_request_sends_none(
     assert runs.export_bytes(store) == b""
 
 
-def test_a_cap_on_cost(
-    undisturbed: Path, store: Path, scripted_teacher: TeacherFactory
-) -> None:
+def test_a_cap_on_cost(undisturbed: Path, store: Path, scripted_teacher: TeacherFactory) -> None:
     teacher = scripted_teacher()
     prices = {"prices__prompt": 1.0, "prices__completion": 4.0}
     result = runs.start(store, teacher, caps__cost=0.03, **prices)

@@ -10,9 +10,8 @@ import pytest
 
 from pipeline.records import ShotRecord
 from pipeline.self_instruct.pool import TaskPool
-from tests.integration.conftest import TeacherFactory
 from tests.support import runs
-from tests.support.teachers import ROOT, TeacherProcess
+from tests.support.teachers import ROOT, TeacherFactory, TeacherProcess
 
 REDUCED = [(1, "0"), (8, "1"), (64, "2")]
 FULL = [(1, "0"), (8, "0"), (64, "0"), (1, "1"), (8, "1"), (64, "1")]
@@ -34,9 +33,11 @@ def exports_at(
             arguments += ["--target", str(target), "--quiet"]
             children.append(
                 subprocess.Popen(
-                    runs.command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL,
+                    runs.command(*arguments),
+                    cwd=ROOT,
+                    stdout=subprocess.DEVNULL,
                     env={**os.environ, "PYTHONHASHSEED": hash_seed},
-                )  # fmt: skip
+                )
             )
         assert [child.wait() for child in children] == [0] * len(children)
         exports += [runs.export_bytes(store) for store in stores]

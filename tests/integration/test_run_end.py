@@ -6,8 +6,8 @@ from pathlib import Path
 
 from flows.execution import exit_code
 from store.queries import show_run
-from tests.integration.conftest import TeacherFactory
 from tests.support import runs
+from tests.support.teachers import TeacherFactory
 
 
 def test_the_target_is_met_exactly_and_surplus_stays_out_of_the_export(

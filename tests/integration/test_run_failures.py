@@ -13,10 +13,9 @@ from flows.runs import RunResult
 from pipeline.errors import UsageError
 from pipeline.records import Address, Refusal
 from store.run_writer import PROGRESS
-from tests.integration.conftest import TeacherFactory
 from tests.support import runs
 from tests.support.children import wait_until
-from tests.support.teachers import TeacherProcess
+from tests.support.teachers import TeacherFactory, TeacherProcess
 
 PATIENT = {"teacher__stuck_after": 6, "teacher__pause_after": 1000}
 

@@ -13,10 +13,10 @@ from pipeline.run.journal import ChangedRequestError
 from store.checked_lines import DamagedFileError
 from store.queries import list_runs
 from store.run_writer import AGAINST, JOURNAL
-from tests.integration.conftest import TeacherFactory
 from tests.support import runs
 from tests.support.children import run_child
 from tests.support.killed_run import DEATHS
+from tests.support.teachers import TeacherFactory
 
 
 @pytest.fixture

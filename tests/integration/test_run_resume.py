@@ -11,12 +11,11 @@ import duckdb
 import pytest
 
 from store.rebuild import rebuild
-from tests.integration.conftest import TeacherFactory
 from tests.support import runs
 from tests.support.children import run_child
 from tests.support.killed_run import DEATHS, EVENTS
 from tests.support.stores import dump
-from tests.support.teachers import TeacherProcess
+from tests.support.teachers import TeacherFactory, TeacherProcess
 
 Kill = tuple[str, int]
 PATCH = ("tests.support.killed_run", "install")
@@ -44,10 +43,10 @@ def kill_and_resume(store: Path, teacher: TeacherProcess, kills: list[Kill]) -> 
     for event, number in kills:
         asked = len(teacher.requests())
         journaled = runs.sampling_seeds(journal_if_any(store))
-        child = run_child(
-            store.parent, *arguments, "--quiet", patch=(*PATCH, event, str(number))
-        )
-        assert child.wait() in DEATHS, f"not killed at {event} {number}: {child.errors()}"
+        child = run_child(store.parent, *arguments, "--quiet", patch=(*PATCH, event, str(number)))
+        # A kill that came late leaves little to do: then a second one may find nothing to count.
+        expected = DEATHS if (event, number) == kills[0] else (*DEATHS, 0)
+        assert child.wait() in expected, f"not killed at {event} {number}: {child.errors()}"
         assert_not_asked_again(teacher, asked, journaled)
         arguments = ["resume", runs.RUN, "--store", store]
     asked = len(teacher.requests())

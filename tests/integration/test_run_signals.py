@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from store.run_writer import RunTakenError
-from tests.integration.conftest import TeacherFactory
 from tests.support import runs
 from tests.support.children import Child, start_child, wait_until
-from tests.support.teachers import TeacherProcess
+from tests.support.teachers import TeacherFactory, TeacherProcess
 
 NO_CLASSIFICATION = ("--hang", r"Is it classification\?$")
 

@@ -15,9 +15,9 @@ from store.database import remove_database
 from store.queries import list_runs
 from store.rebuild import rebuild
 from store.snapshot import open_snapshot
-from tests.integration.conftest import TeacherFactory
 from tests.support import runs
 from tests.support.stores import dump
+from tests.support.teachers import TeacherFactory
 
 _HOG = """
 import sys, duckdb

@@ -32,9 +32,7 @@ QUICK: dict[str, Any] = {
 """Settings that keep a faulty teacher from making a test wait."""
 
 
-def start(
-    store: Path, teacher: TeacherProcess, *, run_id: str = RUN, **flags: Any
-) -> RunResult:
+def start(store: Path, teacher: TeacherProcess, *, run_id: str = RUN, **flags: Any) -> RunResult:
     """Start a run in this process; `flags` are dotted settings with `__` for the dot."""
     values = {
         "run.target": TARGET,
@@ -58,9 +56,7 @@ def resume(
 ) -> RunResult:
     """Resume a run in this process."""
     addresses = frozenset(Address.parse(text) for text in give_up)
-    return resume_run(
-        run_id, store, dotted(flags), give_up=addresses, wait=wait, listener=listener
-    )
+    return resume_run(run_id, store, dotted(flags), give_up=addresses, wait=wait, listener=listener)
 
 
 def dotted(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,16 @@ metaphors under ten words before lunch from memory by weight per region and expl
 within reason like a poet among friends over time through history beyond doubt""".split()
 
 
+UNFIT = (
+    "Do it.",
+    "Draw a picture of a cat.",
+    "",
+    "-> ???",
+    "Write a program to sort numbers.",
+    "写一首关于春天的诗给我的朋友",
+)
+
+
 def stage_of(prompt: str) -> str:
     """Which of the three stages a prompt asks for."""
     if prompt.rstrip().endswith("Is it classification?"):
@@ -43,7 +53,14 @@ def stage_of(prompt: str) -> str:
 
 
 def sentence(rng: random.Random, extra: int = 4) -> str:
-    words = [rng.choice(VERBS).capitalize(), "the", rng.choice(NOUNS), "and", "the", rng.choice(NOUNS)]
+    words = [
+        rng.choice(VERBS).capitalize(),
+        "the",
+        rng.choice(NOUNS),
+        "and",
+        "the",
+        rng.choice(NOUNS),
+    ]
     words += rng.sample(EXTRAS, rng.randint(1, extra))
     return " ".join(words) + "."
 
@@ -94,11 +111,12 @@ def _generate(stage: str, prompt: str, rng: random.Random) -> tuple[str, str]:
             words[rng.randrange(len(words))] = rng.choice(NOUNS)
             items.append(" ".join(words))
         elif kind < 0.35:
-            items.append(rng.choice(["Do it.", "Draw a picture of a cat.", "", "-> ???",
-                                     "Write a program to sort numbers.", "写一首关于春天的诗给我的朋友"]))  # fmt: skip
+            items.append(rng.choice(UNFIT))
         else:
             items.append(sentence(rng))
-    text = " " + items[0] + "".join(f"\n{number}. {item}" for number, item in enumerate(items[1:], 10))
+    text = (
+        " " + items[0] + "".join(f"\n{number}. {item}" for number, item in enumerate(items[1:], 10))
+    )
     return text, "length" if rng.random() < 0.08 else "stop"
 
 
@@ -209,7 +227,8 @@ class ScriptedTeacher:
 
 def encode(status: int, value: Any) -> bytes:
     body = json.dumps(value).encode()
-    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    kind = "Content-Type: application/json"
+    head = f"HTTP/1.1 {status} X\r\n{kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 

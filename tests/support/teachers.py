@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ class TeacherProcess:
         """What it was asked and had an answer (or a fault) for, from the `since`-th on."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [json.loads(line) for line in lines[since:]]
+
+
+TeacherFactory = Callable[..., TeacherProcess]
+"""What the fixture `scripted_teacher` is: options to a teacher that ends with the test."""
 
 
 @contextmanager

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 CONFTEST = (Path(__file__).parents[1] / "conftest.py").read_text("utf-8")
-MARKERS = "[pytest]\nmarkers =\n  verify\n  verify_run\naddopts = -m 'not verify' -p no:cacheprovider\n"
+MARKERS = (
+    "[pytest]\nmarkers =\n  verify\n  verify_run\naddopts = -m 'not verify' -p no:cacheprovider\n"
+)
 
 
 @pytest.fixture

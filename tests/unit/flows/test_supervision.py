@@ -49,13 +49,13 @@ Supervise = Callable[..., Supervisor]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return resolve({"store.path": tmp_path / "s.duckdb", "run.grace_s": 0.0}, flags_only=True).settings
+    return resolve(
+        {"store.path": tmp_path / "s.duckdb", "run.grace_s": 0.0}, flags_only=True
+    ).settings
 
 
 @pytest.fixture
-def supervise(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Supervise:
+def supervise(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Supervise:
     """Makes a supervisor whose child is the code given."""
 
     def make(code: str, listener: Listener | None = None, **options: Any) -> Supervisor:
@@ -279,9 +279,7 @@ while True: time.sleep(0.01)
 
 
 class TestWhatTheChildGets:
-    def test_the_key_comes_by_environment_alone(
-        self, supervise: Supervise, tmp_path: Path
-    ) -> None:
+    def test_the_key_comes_by_environment_alone(self, supervise: Supervise, tmp_path: Path) -> None:
         values = {"store.path": tmp_path / "s.duckdb", "teacher.api_key": "sk-night"}
         supervisor = supervise(
             "run_dir.mkdir(); end('completed', os.environ['EVOLOOM_TEACHER__API_KEY'])",

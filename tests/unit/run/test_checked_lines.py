@@ -16,7 +16,7 @@ from store.checked_lines import (
     write_atomically,
 )
 
-VALUES = [{"a": 1}, {"text": "写诗 \ud83d\n\r\u2028 \"quoted\""}, {"empty": ""}]
+VALUES = [{"a": 1}, {"text": '写诗 \ud83d\n\r\u2028 "quoted"'}, {"empty": ""}]
 
 
 @pytest.fixture

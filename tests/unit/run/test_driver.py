@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -25,13 +26,12 @@ from tests.support.memory import (
 PLAN = make_plan(10)
 
 
-def _second_admitted() -> Address:
+@cache
+def stuck_address() -> Address:
+    """Where the second accepted instruction is classified."""
     execution = Execution(PLAN)
     execution.run()
     return Address("classify", execution.sink.accepted()[1][0])
-
-
-STUCK = _second_admitted()
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +179,7 @@ class TestResume:
     def test_holes_in_a_journal_are_asked_and_nothing_else(self, whole: Execution) -> None:
         entries = list(whole.journal.entries())
         last = whole.sink.accepted()[-1][0]
-        holes = [
-            entry.address for entry in entries[::5] if entry.address.position <= last
-        ]
+        holes = [entry.address for entry in entries[::5] if entry.address.position <= last]
         journal = MemoryJournal([item for item in entries if item.address not in holes])
         resumed = Execution(PLAN, MemoryTeacher(order=9), journal)
         assert resumed.run().state == "completed"
@@ -204,7 +202,7 @@ class TestResume:
 
     def test_another_run_seed_is_named_too(self, whole: Execution) -> None:
         journal = MemoryJournal(list(whole.journal.entries()))
-        with pytest.raises(ChangedRequestError, match="changed: .*seed"):
+        with pytest.raises(ChangedRequestError, match=r"changed: .*seed"):
             Execution(replace(PLAN, run_seed=4), journal=journal).run()
 
 
@@ -316,32 +314,34 @@ class TestCaps:
 class TestGiveUp:
     @staticmethod
     def stuck() -> Execution:
+        address = stuck_address()
+
         def answer(request: TeacherRequest) -> Completion:
-            if request.address == STUCK:
+            if request.address == address:
                 raise TransientTeacherError("500 no")
             return scripted(request)
 
         flags = {"teacher__stuck_after": 3, "teacher__pause_after": 99}
         execution = Execution(PLAN, MemoryTeacher(answer), flags=flags)
         end = execution.run()
-        assert (end.state, end.reason) == ("interrupted", f"stuck at {STUCK}")
+        assert (end.state, end.reason) == ("interrupted", f"stuck at {stuck_address()}")
         assert end.error is not None
         assert end.error.exit_code == 75
         return execution
 
     def test_an_address_given_up_is_journaled_and_the_run_completes(self) -> None:
         stuck = self.stuck()
-        check_give_up([STUCK], SelfInstructMachine(PLAN), stuck.journal)
-        resumed = Execution(PLAN, journal=stuck.journal, give_up=frozenset({STUCK}))
+        check_give_up([stuck_address()], SelfInstructMachine(PLAN), stuck.journal)
+        resumed = Execution(PLAN, journal=stuck.journal, give_up=frozenset({stuck_address()}))
         assert resumed.run().state == "completed"
-        assert STUCK not in resumed.teacher.asked
-        entry = resumed.journal.by_address[STUCK]
+        assert stuck_address() not in resumed.teacher.asked
+        entry = resumed.journal.by_address[stuck_address()]
         assert isinstance(entry.outcome, Refusal)
         assert entry.outcome.kind == "given_up"
         reasons = {
             row.position: row.reason for batch in resumed.sink.batches for row in batch.instructions
         }
-        assert reasons[STUCK.position] == "classification_given_up"
+        assert reasons[stuck_address().position] == "classification_given_up"
 
     @pytest.mark.parametrize(
         ("address", "message"),
@@ -360,7 +360,7 @@ class TestGiveUp:
     def test_what_is_waited_for_is_what_a_resume_asks_first(self) -> None:
         stuck = self.stuck()
         open_addresses = waiting(SelfInstructMachine(PLAN), stuck.journal)
-        assert STUCK in open_addresses
+        assert stuck_address() in open_addresses
         assert not set(open_addresses) & set(stuck.journal.by_address)
 
 
@@ -382,9 +382,9 @@ class TestRefusals:
             (row.stage, row.position): row for batch in execution.sink.batches
             for row in batch.completions
         }  # fmt: skip
-        assert {
-            rows[entry.address.stage, entry.address.position].reason for entry in refused
-        } == {"context_length"}
+        assert {rows[entry.address.stage, entry.address.position].reason for entry in refused} == {
+            "context_length"
+        }
 
     @pytest.mark.parametrize(("after", "code"), [(0, 2), (5, 75)])
     def test_a_final_error_journals_nothing_and_its_code_says_whether_it_ever_worked(

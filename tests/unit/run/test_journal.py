@@ -151,9 +151,9 @@ def test_a_damaged_line_in_the_middle_is_an_error(path: Path) -> None:
 
 def test_an_address_is_journaled_once(path: Path) -> None:
     journal = FileJournal(path)
-    with pytest.raises(DuplicateAddressError, match="generate/0.2 is journaled already"):
+    with pytest.raises(DuplicateAddressError, match=r"generate/0\.2 is journaled already"):
         asyncio.run(journal.append(replace(ENTRIES[0], latency_s=9.0)))
     journal.close()
     path.write_bytes(path.read_bytes() * 2)
-    with pytest.raises(DuplicateAddressError, match="generate/0.2 stands in the journal twice"):
+    with pytest.raises(DuplicateAddressError, match=r"generate/0\.2 stands in the journal twice"):
         FileJournal(path)

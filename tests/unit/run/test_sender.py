@@ -134,7 +134,7 @@ class TestPause:
         assert None not in pauses
 
     def test_scattered_failures_do_not_pause(self) -> None:
-        teacher = Teacher({number: 3 for number in range(0, 20, 5)})
+        teacher = Teacher(dict.fromkeys(range(0, 20, 5), 3))
         _, pauses, _ = run(lambda s: ask_all(s, range(20)), teacher, pause_after=30)
         assert pauses == []
 

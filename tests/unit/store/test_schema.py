@@ -1,10 +1,12 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from pipeline.errors import UsageError
-from store.database import open_live, writer_lock
+from store.database import open_live, wal_path, writer_lock
 from store.frames import SCHEMAS
 from store.ingest import ingest
 from store.rebuild import rebuild
@@ -111,8 +113,19 @@ class TestForeignFiles:
     def test_a_log_whose_database_was_deleted_is_not_replayed(self, tmp_path: Path) -> None:
         path = tmp_path / "evoloom.duckdb"
         write_run(path, SyntheticRun("night"))
-        path.with_name("evoloom.duckdb.wal").write_bytes(b"leftover")
-        assert [run.run_id for run in ingest(path).runs] == ["night"]
+        ingest(path)
+        # A process that ends without closing leaves its last transactions in the log.
+        code = (
+            "import duckdb, os, sys; connection = duckdb.connect(sys.argv[1]); "
+            "connection.execute('UPDATE runs SET accepted = 99'); os._exit(0)"
+        )
+        subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+        assert wal_path(path).exists()
+        path.unlink()
+        ingest(path)
+        assert not wal_path(path).exists()
+        with duckdb.connect(path, read_only=True) as connection:
+            assert connection.execute("SELECT accepted FROM runs").fetchall() == [(20,)]
 
 
 def test_a_store_in_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from pipeline.teacher import holding
 from pipeline.teacher.engine import engine_folder, lease_engine
 from pipeline.teacher.holder import is_held
+from pipeline.teacher.locks import hold_exclusively
 from tests.unit.teacher.engine_place import EnginePlace, ask, until
 
 
@@ -80,14 +81,21 @@ class TestStop:
         assert holding.release_engine(changed).was_held
         place.until_gone()
 
-    def test_pid_used_again_is_left_alone(self, place: EnginePlace, held: holding.Held) -> None:
+    def test_pid_used_again_is_left_alone(
+        self, place: EnginePlace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The lock is held by a process whose record is still the one of an earlier holder."""
+        monkeypatch.setattr(holding, "HOLDER_STOP_S", 0.2)
+        folder = engine_folder(place.settings)
         bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-        record = engine_folder(place.settings).holder_record
-        written = json.loads(record.read_text())
-        psutil.Process(written["pid"]).kill()
-        until(lambda: not is_held(engine_folder(place.settings)))
-        record.write_text(json.dumps({"pid": bystander.pid, "start": written["start"]}))
-        assert not holding.release_engine(place.settings).was_held
+        with hold_exclusively(folder.holder_lock, on_wait=lambda line: None):
+            folder.holder_record.write_text(json.dumps({"pid": bystander.pid, "start": 1}))
+            assert not holding.release_engine(place.settings).was_held
         assert bystander.poll() is None
         bystander.communicate(b"\n")
+
+    def test_holder_that_was_killed(self, place: EnginePlace, held: holding.Held) -> None:
+        record = json.loads(engine_folder(place.settings).holder_record.read_text())
+        psutil.Process(record["pid"]).kill()
         place.until_gone()
+        assert not holding.release_engine(place.settings).was_held

@@ -81,8 +81,9 @@ class TestSharing:
         assert engine_folder(patient) == engine_folder(place.settings)
 
     def test_engine_keeps_no_pipe_of_the_user_that_started_it(self, place: EnginePlace) -> None:
-        first, second = place.user(), place.user()
+        first = place.user()
         first.ready()
+        second = place.user()
         second.ready()
         first.kill()
         # Were the pipe open in watchdog or engine, this would wait for them.

