@@ -116,7 +116,9 @@ def end_of(flow: Child) -> int:
 
 def set_environment(*pairs: str) -> None:
     """For a process that is forked from another's environment."""
-    os.environ.update(pair.split("=", 1) for pair in pairs)
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        os.environ[name] = value
 
 
 @pytest.fixture(scope="module")
