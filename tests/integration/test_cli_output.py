@@ -18,7 +18,7 @@ import typer
 from flows import cli
 from pipeline.config import known_keys
 from store.run_directory import runs_directory
-from tests.support.cli import ROOT, InProcess, clean, command, environment, scripted_teacher
+from tests.support.cli import ROOT, InProcess, clean, environment, scripted_teacher
 
 SECRET = "sk-never-shown-1234"
 START = ("run", "self-instruct", "--target", "2", "--seed", "1", "--run-id", "r")
@@ -82,10 +82,15 @@ class TestHelp:
         assert done.stderr.strip() == "[]"
 
     def test_completion(self, tmp_path):
-        ended = command("--show-completion", "bash", cwd=tmp_path)
-        assert ended.code == 0, ended.err
-        assert "complete" in ended.out
-        assert "COMP_WORDS" in ended.out
+        # The shell that asks is looked up among the parents of the process: it has to be one.
+        script = '"$0" --show-completion; exit $?'
+        evoloom = Path(sys.executable).with_name("evoloom")
+        ended = subprocess.run(
+            ["bash", "-c", script, evoloom], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert "complete" in ended.stdout
+        assert "COMP_WORDS" in ended.stdout
 
 
 class TestConfigShow:
