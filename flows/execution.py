@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from store.run_writer import HeldRun
 from store.snapshot import publish
 
 _INGEST_PATIENCE_S = 2.0
+_LONG_INGEST_S = 1.0
+_INGEST_PACE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +167,19 @@ class _Ingester:
         self._thread.join()
 
     def _loop(self) -> None:
-        while not self._stop.wait(self._interval_s):
+        pause_s = self._interval_s
+        while not self._stop.wait(pause_s):
+            started = time.monotonic()
             # A store that is held or broken never stops a run: the spool keeps everything. What is
             # wrong with the run directory itself shows when the run writes there.
             with contextlib.suppress(EvoloomError, OSError):
                 self._run.spool.sync()
                 ingest(self._store_path, [self._run.path.name], wait_s=_INGEST_PATIENCE_S)
                 publish(self._store_path, wait_s=_INGEST_PATIENCE_S)
+            # However large the run grows, this takes a twentieth of its time at most.
+            took_s = time.monotonic() - started
+            long = took_s > _LONG_INGEST_S
+            pause_s = max(self._interval_s, _INGEST_PACE * took_s if long else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

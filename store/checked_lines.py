@@ -23,11 +23,15 @@ class DamagedFileError(EvoloomError):
 
 
 def encode(value: Any) -> bytes:
-    """One line, checksum and newline included."""
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(
-        "utf-8", "surrogatepass"
-    )
+    """One line, checksum and newline included; slotted records become objects of their fields."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_fields)
+    body = text.encode("utf-8", "surrogatepass")
     return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """The fields of a slotted record, for the encoder; `dataclasses.asdict` takes thrice as long."""
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 def decode(line: bytes) -> Any:

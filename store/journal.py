@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,18 @@ class DuplicateAddressError(EvoloomError):
 
 def entry_to_json(entry: JournalEntry) -> dict[str, Any]:
     """The JSON object of one journal line."""
-    outcome = {"kind": "answer", **asdict(entry.outcome)}
-    if isinstance(entry.outcome, Refusal):
-        outcome = {"kind": "refusal", "why": entry.outcome.kind, "message": entry.outcome.message}
+    answer = entry.outcome
+    outcome: dict[str, Any]
+    if isinstance(answer, Refusal):
+        outcome = {"kind": "refusal", "why": answer.kind, "message": answer.message}
+    else:
+        outcome = {
+            "kind": "answer",
+            "text": answer.text,
+            "finish_reason": answer.finish_reason,
+            "usage": answer.usage,
+            "model": answer.model,
+        }
     return {
         "address": str(entry.address),
         "request": entry.request_hash,

@@ -7,7 +7,6 @@ again from nothing, without replaying a run.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,6 @@ from pipeline.records import (
     Usage,
 )
 from store import checked_lines
-
-
-def batch_to_json(batch: Batch) -> dict[str, Any]:
-    """The JSON object of one spool line."""
-    return asdict(batch)
 
 
 def batch_from_json(value: dict[str, Any]) -> Batch:
@@ -79,7 +73,7 @@ class Spool:
             if batch.position <= self.watermarks.get(batch.stream, ()):
                 continue
             self.watermarks[batch.stream] = batch.position
-            lines.append(checked_lines.encode(batch_to_json(batch)))
+            lines.append(checked_lines.encode(batch))
         if lines:
             self._file.write(b"".join(lines))
 

@@ -5,12 +5,13 @@ a text when its ROUGE-L with every text of the pool stays below 0.7) without com
 text of the pool.
 """
 
-from pipeline.novelty.index import IMPLEMENTATIONS, NoveltyIndex, warm_up
+from pipeline.novelty.index import IMPLEMENTATIONS, TREE_FROM, NoveltyIndex, warm_up
 from pipeline.novelty.records import Admission, Neighbour
 from pipeline.novelty.tokenizers import Tokenizer, multilingual_tokens, rouge_tokens
 
 __all__ = [
     "IMPLEMENTATIONS",
+    "TREE_FROM",
     "Admission",
     "Neighbour",
     "NoveltyIndex",

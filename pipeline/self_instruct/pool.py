@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from pipeline.novelty import NoveltyIndex
+from pipeline.novelty import TREE_FROM, NoveltyIndex, warm_up
 from pipeline.records import BlockerRow, Position, ShotRecord
 from pipeline.self_instruct.plan import SelfInstructPlan
 from pipeline.self_instruct.shots import draw_shots
@@ -24,6 +24,8 @@ class TaskPool:
             at_threshold=plan.novelty.at_threshold,
             tokenizer=plan.novelty.tokenizer,
         )
+        if plan.target >= TREE_FROM:
+            warm_up()  # now, not in the middle of the run, with requests waiting
         self._index.add([seed.instruction for seed in seeds])
         self._earlier: list[str] = []
         for run in plan.earlier_runs:
