@@ -10,6 +10,7 @@ import typer
 from flows.commands import (
     config,
     export,
+    lineage,
     novelty,
     rederive,
     resume,
@@ -34,6 +35,7 @@ app.add_typer(runs.app, name="runs")
 app.command("resume")(resume.resume)
 app.command("rederive")(rederive.rederive)
 app.command("export")(export.export)
+app.command("lineage")(lineage.lineage)
 app.command("novelty")(novelty.novelty)
 app.add_typer(seeds.app, name="seeds")
 app.add_typer(teacher.teacher_app, name="teacher")

@@ -22,6 +22,7 @@ from pipeline.run.machine import Machine
 from pipeline.run.sender import Sender
 from pipeline.teacher.client import TeacherClient
 from pipeline.teacher.engine import lease_engine
+from pipeline.teacher.served import ServedModel
 from store.database import StoreBusyError
 from store.ingest import ingest
 from store.run_writer import HeldRun
@@ -37,7 +38,7 @@ class TeacherPlace:
     """Where the teacher of a run is: its address, and the model the pre-flight resolved."""
 
     base_url: str
-    model: str
+    model: ServedModel
 
 
 @contextlib.contextmanager
@@ -58,7 +59,7 @@ def open_teacher(
         yield TeacherPlace(base_url, asyncio.run(_preflight(base_url, settings)))
 
 
-async def _preflight(base_url: str, settings: Settings) -> str:
+async def _preflight(base_url: str, settings: Settings) -> ServedModel:
     async with TeacherClient(base_url, settings.teacher) as client:
         return await client.preflight()
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.sources import copy_against, copy_source, read_against
 from pipeline.config import Settings
 from pipeline.errors import UsageError
+from pipeline.estimates import Estimate
+from pipeline.evol_instruct import manifest as evol_instruct
+from pipeline.evol_instruct.estimate import estimate_evol_instruct
+from pipeline.evol_instruct.machine import EvolInstructMachine
 from pipeline.run.machine import Machine
 from pipeline.self_instruct import manifest as self_instruct
+from pipeline.self_instruct.estimate import estimate_self_instruct
 from pipeline.self_instruct.machine import SelfInstructMachine
-from pipeline.self_instruct.plan import EarlierRun
-from store.export import accepted_rows, complete_positions
-from store.run_directory import find_runs, runs_directory
-from store.run_rows import read_run_rows
-from store.run_writer import AGAINST
+from pipeline.teacher.served import ServedModel
+from store.run_writer import SOURCE
+
+Files = Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +29,83 @@ class Method:
     """One kind of run."""
 
     kind: str
-    build_manifest: Callable[[str, Settings, str], dict[str, Any]]
-    """(run id, settings, model) to manifest."""
+    copy_files: Callable[[Settings], dict[str, bytes]]
+    """Copies of what the run stands on, for its directory, by file name."""
+    build_manifest: Callable[[str, Settings, ServedModel, Files], dict[str, Any]]
+    """(run id, settings, model, files) to manifest."""
     build_machine: Callable[[Mapping[str, Any], Path], Machine]
     """(manifest, run directory) to a machine that has seen nothing."""
+    estimate: Callable[[Mapping[str, Any], Files], Estimate]
+    """(manifest, files) to what the run would take."""
+
+    def check(self, run_id: str, settings: Settings) -> dict[str, bytes]:
+        """Check the user's input before any wait; returns the files.
+
+        Raises:
+            UsageError: seeds, source or templates are not usable.
+        """
+        files = self.copy_files(settings)
+        self.build_manifest(run_id, settings, ServedModel(""), files)
+        return files
+
+
+def _against(settings: Settings) -> dict[str, bytes]:
+    return copy_against(settings.store.path, settings.novelty.against)
+
+
+def _self_instruct_manifest(
+    run_id: str, settings: Settings, model: ServedModel, files: Files
+) -> dict[str, Any]:
+    return self_instruct.build_manifest(run_id, settings, model.name)
 
 
 def _self_instruct_machine(manifest: Mapping[str, Any], run_dir: Path) -> Machine:
     return SelfInstructMachine(self_instruct.plan_of(manifest, read_against(run_dir)))
 
 
+def _self_instruct_estimate(manifest: Mapping[str, Any], files: Files) -> Estimate:
+    return estimate_self_instruct(
+        self_instruct.plan_of(manifest, []), Settings(**manifest["config"]).estimate
+    )
+
+
+def _evol_instruct_files(settings: Settings) -> dict[str, bytes]:
+    return {SOURCE: copy_source(settings), **_against(settings)}
+
+
+def _evol_instruct_manifest(
+    run_id: str, settings: Settings, model: ServedModel, files: Files
+) -> dict[str, Any]:
+    return evol_instruct.build_manifest(run_id, settings, model, files[SOURCE])
+
+
+def _evol_instruct_machine(manifest: Mapping[str, Any], run_dir: Path) -> Machine:
+    source = (run_dir / SOURCE).read_bytes()
+    return EvolInstructMachine(evol_instruct.plan_of(manifest, source, read_against(run_dir)))
+
+
+def _evol_instruct_estimate(manifest: Mapping[str, Any], files: Files) -> Estimate:
+    plan = evol_instruct.plan_of(manifest, files[SOURCE], [])
+    return estimate_evol_instruct(plan, Settings(**manifest["config"]).estimate)
+
+
 METHODS = {
-    self_instruct.KIND: Method(
-        self_instruct.KIND, self_instruct.build_manifest, _self_instruct_machine
+    method.kind: method
+    for method in (
+        Method(
+            self_instruct.KIND,
+            _against,
+            _self_instruct_manifest,
+            _self_instruct_machine,
+            _self_instruct_estimate,
+        ),
+        Method(
+            evol_instruct.KIND,
+            _evol_instruct_files,
+            _evol_instruct_manifest,
+            _evol_instruct_machine,
+            _evol_instruct_estimate,
+        ),
     )
 }
 
@@ -55,36 +123,3 @@ def method_of(manifest: Mapping[str, Any]) -> Method:
             f"{', '.join(METHODS)}"
         )
     return method
-
-
-def copy_against(store_path: Path, run_ids: tuple[str, ...]) -> dict[str, bytes]:
-    """The instructions of earlier runs, as the file that a new run directory keeps of them.
-
-    Raises:
-        UsageError: one does not exist or is not completed.
-    """
-    runs_dir = runs_directory(store_path)
-    find_runs(runs_dir, run_ids)
-    lines = []
-    for run_id in run_ids:
-        rows = read_run_rows(runs_dir / run_id)
-        if rows.state.state != "completed":
-            raise UsageError(
-                f"novelty.against: run {run_id} is {rows.state.state}; novelty can only be measured "
-                f"against completed runs. `evoloom resume {run_id}` may complete it"
-            )
-        for instruction, _ in accepted_rows(rows, complete_positions(rows)):
-            address = ".".join(map(str, instruction.position))
-            lines.append(json.dumps([run_id, address, instruction.text], ensure_ascii=False))
-    return {AGAINST: "".join(f"{line}\n" for line in lines).encode()} if run_ids else {}
-
-
-def read_against(run_dir: Path) -> list[EarlierRun]:
-    """What `copy_against` wrote into a run directory, run by run."""
-    path = run_dir / AGAINST
-    texts: dict[str, list[tuple[str, str]]] = {}
-    if path.exists():
-        for line in path.read_text("utf-8").splitlines():
-            run_id, address, text = json.loads(line)
-            texts.setdefault(run_id, []).append((address, text))
-    return [EarlierRun(run_id, instructions) for run_id, instructions in texts.items()]

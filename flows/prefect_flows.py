@@ -30,6 +30,8 @@ from flows.supervision import Supervisor
 from pipeline.config import Settings, flatten, resolve
 from pipeline.errors import EvoloomError, UsageError
 from pipeline.run.driver import RunEnd
+from pipeline.self_instruct import manifest as self_instruct_manifest
+from store.run_directory import is_run
 from store.run_writer import HeldRun
 
 _LOG_EVERY_S = 30.0
@@ -94,7 +96,8 @@ def prepare(job: Job, kind: str, values: Mapping[str, Any], run_id: str | None) 
     job.kind = kind
     job.run_id = checked_run_id(run_id or str(runtime.flow_run.id))
     job.settings = resolve_parameters(values)
-    METHODS[kind].build_manifest(job.run_id, job.settings, "")
+    if not is_run(job.settings.store.path, job.run_id):  # a resume reads the run directory alone
+        METHODS[kind].check(job.run_id, job.settings)
     tags = {*runtime.flow_run.tags, *flow_tags(kind, job.settings, job.run_id)}
     try:
         with get_client(sync_client=True) as client:
@@ -183,15 +186,23 @@ def _flow_run_name() -> str:
     run_id = values.get("run_id") or runtime.flow_run.id
     kind = runtime.flow_run.flow_name
     try:
-        target = str(resolve_parameters(values.get("settings") or {}).run.target)
+        size = size_of(kind, resolve_parameters(values.get("settings") or {}))
     except EvoloomError:  # `prepare` says what is wrong
-        target = "?"
-    return f"{kind} {target} {run_id}"
+        size = "?"
+    return f"{kind} {size} {run_id}"
 
 
 def flow_tags(kind: str, settings: Settings, run_id: str) -> list[str]:
     """The tags of a run's flow run."""
-    return ["evoloom", kind, f"target:{settings.run.target}", f"run:{run_id}"]
+    name = "target" if kind == self_instruct_manifest.KIND else "source"
+    return ["evoloom", kind, f"{name}:{size_of(kind, settings)}", f"run:{run_id}"]
+
+
+def size_of(kind: str, settings: Settings) -> str:
+    """What a run is asked for, in a word: the target, or what is evolved."""
+    if kind == self_instruct_manifest.KIND:
+        return str(settings.run.target)
+    return str(settings.evol_instruct.source)
 
 
 def checked_run_id(run_id: str) -> str:
@@ -271,6 +282,7 @@ def _conclude(job: Job) -> Any:
 
 
 self_instruct = make_flow("self-instruct")
+evol_instruct = make_flow("evol-instruct")
 
-FLOWS: dict[str, MethodFlow] = {"self-instruct": self_instruct}
+FLOWS: dict[str, MethodFlow] = {"self-instruct": self_instruct, "evol-instruct": evol_instruct}
 """By the method's name."""

@@ -74,7 +74,7 @@ class Courier:
         record = self._record
         if record is None or record is self._shown:
             return
-        share = min(100.0, 100.0 * record["accepted"] / max(1, record["target"]))
+        share = min(100.0, 100.0 * record["share_done"])
         if self._artifact_id is None:
             artifact = ArtifactCreate(
                 type="progress",

@@ -6,7 +6,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from flows.evol_report import operator_lines, round_lines
 from flows.progress import duration
+from flows.report import made_of
 from pipeline.config import Settings
 from pipeline.records import Usage
 from pipeline.run.driver import RunEnd
@@ -39,18 +41,25 @@ def run_report(store_path: Path, run_id: str, end: RunEnd) -> str:
     state = run.state + (f" ({run.reason})" if run.reason else "")
     parts = [
         f"# Run {run_id}: {state}",
-        f"{run.accepted} of {run.target} instructions accepted, {run.surplus} surplus; "
+        f"{made_of(detail)}; "
         f"{duration(run.elapsed_s)} of work; model {detail.manifest.raw.get('model')}, "
         f"run seed {detail.manifest.run_seed}.",
         "## Funnel",
         _funnel(detail),
-        f"Prompts that held two generated shots: {detail.prompts_with_two_machine_shots}.",
+        _method(detail),
         "## Tokens and cost",
         _usage(detail),
         "## How to go on",
         _next(store_path, run_id, end),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _method(detail: RunDetail) -> str:
+    if not detail.evolution:
+        return f"Prompts that held two generated shots: {detail.prompts_with_two_machine_shots}."
+    lines = [*round_lines(detail.evolution), "", *operator_lines(detail.evolution)]
+    return "\n".join(f"    {line}" for line in lines)
 
 
 def _funnel(detail: RunDetail) -> str:

@@ -20,6 +20,7 @@ from flows.prefect_server import prefect_server
 from flows.runs import Listener, RunResult
 from pipeline.config import Settings, dump
 from pipeline.errors import EvoloomError, InterruptedRunError
+from store.run_directory import is_run
 
 if TYPE_CHECKING:
     from flows.prefect_flows import Job
@@ -43,7 +44,8 @@ def start_as_flow(
         EvoloomError: the run failed, or was stopped before it began.
     """
     # What can be wrong with the user's input is said before a server is started for it.
-    METHODS[kind].build_manifest(run_id or "checked", settings, "")
+    if run_id is None or not is_run(settings.store.path, run_id):
+        METHODS[kind].check(run_id or "checked", settings)
     with _terminable(), _key_in_environment(settings), prefect_server(listener.message) as url:
         from prefect import tags
 

@@ -64,8 +64,8 @@ class ProgressReporter:
         ledger = self._driver.ledger
         in_flight = self._driver.in_flight
         elapsed = self._run.elapsed_s
-        left = progress.target - progress.accepted
-        remaining = elapsed / progress.accepted * left if progress.accepted else None
+        share = progress.share_done
+        remaining = elapsed / share * (1.0 - share) if share else None
         record = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "state": state,
@@ -74,6 +74,7 @@ class ProgressReporter:
             "remaining_s": None if remaining is None else round(remaining, 1),
             "accepted": progress.accepted,
             "target": progress.target,
+            "share_done": round(progress.share_done, 6),
             "stages": {
                 stage: {"done": counts.done, "known": counts.known,
                         "in_flight": in_flight.get(stage, 0)}
@@ -110,6 +111,12 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def accepted_of(record: dict[str, Any]) -> str:
+    """`12/100`, or `12` in a run without a target."""
+    target = record["target"]
+    return str(record["accepted"]) if target is None else f"{record['accepted']}/{target}"
+
+
 def line(record: dict[str, Any]) -> str:
     """A progress record on one line, for logs."""
     stages = "  ".join(
@@ -117,7 +124,7 @@ def line(record: dict[str, Any]) -> str:
         for name, counts in record["stages"].items()
     )
     text = (
-        f"[{duration(record['elapsed_s'])}] accepted {record['accepted']}/{record['target']}  "
+        f"[{duration(record['elapsed_s'])}] accepted {accepted_of(record)}  "
         f"{stages} (done+in flight)  {record['tokens_per_s']:.0f} tok/s  "
         f"remaining {duration(record['remaining_s'])}"
     )
@@ -175,7 +182,7 @@ class Display:
 def _table(record: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    title = f"accepted {record['accepted']} of {record['target']}"
+    title = f"accepted {accepted_of(record)}"
     if record["state"] != "running":
         title += f"  ({record['state']})"
     caption = (

@@ -19,7 +19,11 @@ from pipeline.run.journal import ChangedRequestError, verify
 from pipeline.run.machine import Machine
 from store.journal import read_entries
 from store.run_directory import find_runs, read_manifest, runs_directory
-from store.run_writer import AGAINST, JOURNAL, HeldRun, create_run
+from store.run_writer import AGAINST, JOURNAL, SOURCE, HeldRun, create_run
+
+# What was copied into the run directory when the run was started.
+_COPIED = ("novelty.against", "seeds.file", "seeds.shots_directory", "prompts.directory",
+           "evol_instruct.source", "evol_instruct.limit")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +51,11 @@ def rederive(
     source_dir = runs_directory(store_path) / source_id
     source = read_manifest(source_dir).raw
     manifest = _changed_manifest(source, changes, run_id or new_run_id(source["kind"]))
-    files = (
-        {AGAINST: (source_dir / AGAINST).read_bytes()} if (source_dir / AGAINST).exists() else {}
-    )
+    files = {
+        name: (source_dir / name).read_bytes()
+        for name in (AGAINST, SOURCE)
+        if (source_dir / name).exists()
+    }
     answers = {entry.address: entry for entry in read_entries(source_dir / JOURNAL)}
     create_run(store_path, manifest, files)
     with HeldRun(store_path, manifest["run_id"]) as run:
@@ -69,7 +75,7 @@ def _changed_manifest(
     useless = [key for key in changes if key in operational_keys()]
     if useless:
         raise UsageError(f"setting '{useless[0]}' does not change what is derived from an answer")
-    for key in ("novelty.against", "seeds.file", "seeds.shots_directory", "prompts.directory"):
+    for key in _COPIED:
         if key in changes:
             raise UsageError(
                 f"setting '{key}' cannot be changed when deriving again; a new run can"
@@ -82,12 +88,13 @@ def _changed_manifest(
         created_at=_now(),
         rederived_from=source["run_id"],
         config=dump(settings),
-        target=settings.run.target,
     )
-    if (settings.run.target, settings.run.ceiling) != (before.run.target, before.run.ceiling):
-        manifest["ceiling"] = settings.run.ceiling * settings.run.target
-    if "run.window" in changes and settings.run.window:
-        manifest["window"] = settings.run.window
+    if source["target"] is not None:
+        manifest["target"] = settings.run.target
+        if (settings.run.target, settings.run.ceiling) != (before.run.target, before.run.ceiling):
+            manifest["ceiling"] = settings.run.ceiling * settings.run.target
+        if "run.window" in changes and settings.run.window:
+            manifest["window"] = settings.run.window
     if "run.seed" in changes and settings.run.seed is not None:
         manifest["run_seed"] = settings.run.seed
     return manifest
@@ -105,6 +112,7 @@ async def _replay(run: HeldRun, machine: Machine, answers: Mapping[Address, Jour
         for address in addresses:
             entry = answers.get(address)
             if entry is None or not _usable(machine, entry):
+                machine.lacks(address)
                 continue
             await run.journal.append(entry)
             machine.apply(entry)

@@ -10,10 +10,12 @@ from typing import Any
 
 import typer
 
+from flows import evol_report
 from flows.execution import Published, exit_code
 from flows.progress import duration
 from flows.runs import RunResult
 from pipeline.config import Settings
+from pipeline.evol_instruct.manifest import KIND as EVOL_INSTRUCT
 from pipeline.records import Usage
 from pipeline.run.ledger import cost_of
 from store.queries import RunDetail, RunSummary, list_runs, show_run
@@ -76,7 +78,7 @@ def print_runs(store_path: Path, *, as_json: bool) -> None:
     typer.echo(f"{'run':<{width}}  {'accepted':>9}  {'time':>8}  created (UTC)        state")
     for run in runs:
         created = f"{run.created_at:%Y-%m-%d %H:%M:%S}" if run.created_at else "-"
-        accepted = f"{run.accepted}/{run.target or '-'}"
+        accepted = f"{run.accepted}/{run.target}" if run.target else str(run.accepted)
         typer.echo(
             f"{run.run_id:<{width}}  {accepted:>9}  {duration(run.elapsed_s):>8}  {created:<19}  "
             f"{_state(run)}"
@@ -125,6 +127,7 @@ def _as_json(detail: RunDetail, store_path: Path) -> dict[str, Any]:
         "funnel": [asdict(row) for row in detail.funnel.rows],
         "usage": [asdict(row) for row in detail.usage],
         "prompts_with_two_machine_shots": detail.prompts_with_two_machine_shots,
+        "evolution": [asdict(count) for count in detail.evolution],
         "cost": _cost(detail),
         "samples": [asdict(sample) for sample in sample_instances(run_dir, _SAMPLES)],
     }
@@ -140,14 +143,19 @@ def _print_detail(detail: RunDetail, store_path: Path) -> None:
     echo = typer.echo
     echo(f"run {run.run_id}: {_state(run)}")
     echo(
-        f"  accepted {run.accepted} of {run.target}, surplus {run.surplus}; run seed "
-        f"{detail.manifest.run_seed}; model {detail.manifest.raw.get('model')}"
+        f"  {made_of(detail)}; run seed {detail.manifest.run_seed}; model "
+        f"{detail.manifest.raw.get('model')}"
     )
     echo("\nfunnel")
-    for text, count, depth in _funnel_lines(detail):
+    for text, count, depth in funnel_lines(detail):
         echo(f"  {'  ' * depth}{text:<{48 - 2 * depth}} {count:>7}")
-    echo(f"  {'prompts that held two generated shots':<48} "
-         f"{detail.prompts_with_two_machine_shots:>7}")  # fmt: skip
+    if detail.evolution:
+        echo("\nrounds")
+        for text in evol_report.round_lines(detail.evolution):
+            echo(f"  {text}")
+        echo("\noperators")
+        for text in evol_report.operator_lines(detail.evolution):
+            echo(f"  {text}")
     samples = sample_instances(runs_directory(store_path) / run.run_id, _SAMPLES)
     if samples:
         echo("\nsamples")
@@ -161,7 +169,21 @@ def _print_detail(detail: RunDetail, store_path: Path) -> None:
     echo(f"\nstore {store_path}, run directory {runs_directory(store_path) / run.run_id}")
 
 
-def _funnel_lines(detail: RunDetail) -> list[tuple[str, int, int]]:
+def made_of(detail: RunDetail) -> str:
+    """What a run made, in a few words."""
+    run = detail.summary
+    if detail.evolution:
+        source = sum(count.accepted for count in detail.evolution if count.round is None)
+        name = (detail.manifest.raw.get("source") or {}).get("name")
+        evolved = run.accepted - source
+        return f"result pool {run.accepted}: {source} of {name}, {evolved} evolved from them"
+    return f"accepted {run.accepted} of {run.target}, surplus {run.surplus}"
+
+
+def funnel_lines(detail: RunDetail) -> list[tuple[str, int, int]]:
+    """A run's funnel: text, count, depth of indentation."""
+    if detail.evolution or detail.manifest.kind == EVOL_INSTRUCT:
+        return list(evol_report.funnel_lines(detail))
     funnel = detail.funnel
     lines = []
     completions = [("generate", "generation"), ("classify", "classification"),
@@ -183,6 +205,9 @@ def _funnel_lines(detail: RunDetail) -> list[tuple[str, int, int]]:
     rejected = funnel.reasons("instances", "rejected")
     lines += [(f"rejected: {reason}", count, 1) for reason, count in rejected.items()]
     lines.append(("accepted", funnel.count("instances", "accepted"), 1))
+    lines.append(
+        ("prompts that held two generated shots", detail.prompts_with_two_machine_shots, 0)
+    )
     return lines
 
 
@@ -223,6 +248,7 @@ def _print_next(run_id: str, store_path: Path) -> None:
     typer.echo(f"  evoloom export {run_id}{store} --format alpaca --out dataset.jsonl")
     typer.echo(f"  evoloom runs show {run_id}{store}")
     typer.echo(f"  evoloom rederive {run_id}{store} --set novelty.threshold=0.5")
+    typer.echo(f"  evoloom run evol-instruct --source {run_id}{store} --rounds 2 --limit 10")
 
 
 def _store_flag(store_path: Path) -> str:

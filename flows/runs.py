@@ -12,7 +12,7 @@ from secrets import token_hex
 from typing import Any
 
 from flows.execution import Published, execute, open_teacher, publish_store
-from flows.methods import METHODS, copy_against, method_of
+from flows.methods import METHODS, method_of
 from pipeline.config import Resolved, Settings, flatten, operational_keys, resolve
 from pipeline.errors import UsageError
 from pipeline.records import Address
@@ -61,10 +61,10 @@ def start_run(
     run_id = run_id or new_run_id(kind)
     method = METHODS[kind]
     check_new_run(store_path, run_id)
-    against = copy_against(store_path, settings.novelty.against)
-    method.build_manifest(run_id, settings, "")  # seeds and templates are checked before any wait
+    files = method.check(run_id, settings)  # before any wait
     with open_teacher(settings, listener.message) as place:
-        create_run(store_path, method.build_manifest(run_id, settings, place.model), against)
+        manifest = method.build_manifest(run_id, settings, place.model, files)
+        create_run(store_path, manifest, files)
         listener.message(f"run {run_id}")
         with HeldRun(store_path, run_id) as run:
             machine = method.build_machine(run.manifest, run.path)

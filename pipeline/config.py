@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from pydantic_settings import SettingsConfigDict as SettingsConfig
 
 from pipeline.errors import UsageError
+from pipeline.estimate_settings import EstimateSettings
+from pipeline.evol_instruct.settings import EvolInstructSettings
 from pipeline.sections import (
     CapSettings,
     NoveltySettings,
@@ -53,7 +55,9 @@ class Settings(BaseSettings):
     self_instruct: SelfInstructSettings = Field(default_factory=SelfInstructSettings)
     filters: InstructionFilters = Field(default_factory=InstructionFilters)
     instance_filters: InstanceFilters = Field(default_factory=InstanceFilters)
+    evol_instruct: EvolInstructSettings = Field(default_factory=EvolInstructSettings)
     novelty: NoveltySettings = Field(default_factory=NoveltySettings)
+    estimate: EstimateSettings = Field(default_factory=EstimateSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
 
     @classmethod

@@ -8,7 +8,7 @@ Identifiers are hashes of (run id, stage, position, index), so that a row derive
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self, TypeAlias
 
@@ -187,10 +187,11 @@ class BlockerRow:
     """What kept a text out: its text and where it stands.
 
     `source` is `seed` (`reference`: the seed's id), `run` (`reference`: `RUN g.i`, an earlier
-    run named in `novelty.against`) or `machine` (`reference`: `g.i` of this run).
+    run named in `novelty.against`), `source` (`reference`: the number of a source instruction of
+    an evolution) or `machine` (`reference`: the position in this run).
     """
 
-    source: Literal["seed", "run", "machine"]
+    source: Literal["seed", "run", "source", "machine"]
     reference: str
     text: str
 
@@ -199,8 +200,9 @@ class BlockerRow:
 class InstructionRow:
     """An instruction, admitted or not, at its address.
 
-    `parent` and `operator` are set by evolution only: the position of the parent's row (or, for
-    round 0, `source:SLOT`), the operator's name and the round.
+    The last four are set by evolution only. `parent` is the position of the parent's row in this
+    run, `source:NUMBER` for a source instruction, or, of a source instruction itself, `RUN
+    STAGE/POSITION` where it comes from a run; `difficulty` is a rating from 1 to 10.
     """
 
     stage: str
@@ -215,6 +217,7 @@ class InstructionRow:
     parent: str | None = None
     operator: str | None = None
     round: int | None = None
+    difficulty: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +231,15 @@ class InstanceRow:
     output: str
     state: InstanceState
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierRun:
+    """A completed run whose instructions block without being part of the run; never shots."""
+
+    run_id: str
+    instructions: Sequence[tuple[str, str]]
+    """(address `g.i`, text), in the order of its export."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     StringConstraints,
@@ -69,6 +70,12 @@ class TeacherSettings(Section):
     drop_parameters: tuple[Parameter, ...] = ()
     """Request parameters that the endpoint refuses and that are left out, such as `seed`; all but
     `model` and `max_tokens`, which caps reckon with."""
+    structured_output: Literal["auto", "choice", "json_schema", "off"] = "auto"
+    """How judgements and ratings are held to their form: `choice` (vLLM's), `json_schema` (OpenAI's
+    `response_format`) or `off`; `auto`: `choice` where the endpoint says that it is vLLM, else
+    `off`. Answers are read tolerantly in any case."""
+    re_asks: NonNegativeInt = 1
+    """How often a judgement or rating that cannot be read is asked for again."""
     concurrency: int = Field(default=16, ge=1, le=1000, json_schema_extra=OPERATIONAL)
     """Requests in flight at once."""
     timeout_s: PositiveFloat = Field(default=300.0, json_schema_extra=OPERATIONAL)

@@ -1,13 +1,15 @@
 """Exports: a run's accepted instances as a file that trainers read.
 
 An export reads the run directory, never DuckDB, so that it works while somebody holds the live file.
-Its data is a function of the run's rows: no run id, no clock, rows in (admission, instance) order.
+Its data is a function of the run's rows: no run id, no clock, rows in (admission, instance) order,
+which an evolution shuffles by its seed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ from store.text import storable
 
 ExportFormat: TypeAlias = Literal["alpaca"]
 """Formats of an export."""
+SHUFFLED_KIND = "evol-instruct"
+"""Runs whose export is shuffled by the run's seed (arXiv 2304.12244, section 4.2)."""
 STANDARD_OUTPUT = Path("-")
 """OUT that means standard output."""
 
@@ -75,6 +79,8 @@ def export_run(run_dir: Path, format: ExportFormat, out: Path) -> ExportReport:
             row = _alpaca_row(instruction, instance)
             lines.append(json.dumps(row, ensure_ascii=False))
             rows += 1
+    if run.manifest.kind == SHUFFLED_KIND:
+        random.Random(f"{run.manifest.run_seed}/export").shuffle(lines)  # noqa: S311 - not secret
     if out.suffix == ".json":
         text = "[\n" + ",\n".join(lines) + ("\n]\n" if lines else "]\n")
     else:
@@ -93,7 +99,7 @@ def export_run(run_dir: Path, format: ExportFormat, out: Path) -> ExportReport:
 
 
 def complete_positions(run: RunRows) -> int:
-    """The length of the run's longest complete prefix, in generation positions.
+    """The length of the run's longest complete prefix, in positions of generation or evolution.
 
     A position is complete when everything admitted from it is settled. In a settled run nothing
     before the last accepted instruction is open, and what is open beyond it does not count.
@@ -112,7 +118,9 @@ def accepted_rows(
     """Accepted instructions of the first generation positions with their accepted instances."""
     grouped = run.instances_by_instruction()
     for key, instruction in run.instructions.items():
-        if instruction.state != "accepted" or instruction.position[0] >= positions:
+        if instruction.state != "accepted":
+            continue
+        if instruction.stage != "source" and instruction.position[0] >= positions:
             continue
         instances = [row for row in grouped.get(key, ()) if row.state == "accepted"]
         if not instances:

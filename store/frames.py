@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.records import (
+    Address,
     Batch,
     CompletionRow,
     InstanceRow,
@@ -54,7 +55,7 @@ SCHEMAS: dict[str, _Schema] = {
         "state": pl.String, "reason": pl.String, "evidence": pl.String, "score": pl.Float64,
         "blocker_source": pl.String, "blocker_reference": pl.String, "blocker_text": pl.String,
         "is_classification": pl.Boolean, "parent": pl.String, "parent_id": pl.String,
-        "operator": pl.String, "round": pl.Int32,
+        "operator": pl.String, "round": pl.Int32, "difficulty": pl.Int32,
     },
     "instances": {
         "id": pl.String, "instruction_id": pl.String, "run_id": pl.String, **_POSITION,
@@ -151,13 +152,23 @@ def _completion(run_id: str, key: str, row: CompletionRow) -> _Values:
 def _instruction(run_id: str, key: str, row: InstructionRow) -> _Values:
     blocker = row.blocker
     blocked = (blocker.source, blocker.reference, blocker.text) if blocker else (None, None, None)
-    parent_id = None
-    if row.parent is not None and not row.parent.startswith("source:"):
-        parent_id = row_id(run_id, row.stage, tuple(int(part) for part in row.parent.split(".")))
     return (
         key, run_id, *_place(row.stage, row.position), row.text, row.state, row.reason, row.evidence,
-        row.score, *blocked, row.is_classification, row.parent, parent_id, row.operator, row.round,
+        row.score, *blocked, row.is_classification, row.parent, parent_id(run_id, row), row.operator,
+        row.round, row.difficulty,
     )  # fmt: skip
+
+
+def parent_id(run_id: str, row: InstructionRow) -> str | None:
+    """The id of the parent's row; of a source instruction, of its row in the run it comes from."""
+    if row.parent is None:
+        return None
+    if row.stage == "source":
+        address = Address.parse(row.parent.rpartition(" ")[2])
+        return row_id(row.parent.rpartition(" ")[0], address.stage, address.position)
+    if row.parent.startswith("source:"):
+        return row_id(run_id, "source", (int(row.parent.removeprefix("source:")),))
+    return row_id(run_id, row.stage, tuple(int(part) for part in row.parent.split(".")))
 
 
 def _instance(run_id: str, key: str, row: InstanceRow) -> _Values:

@@ -19,8 +19,10 @@ from store.run_directory import (
     spool_path,
 )
 from store.run_rows import (
+    EvolutionCount,
     Funnel,
     StageUsage,
+    evolution_counts,
     funnel,
     prompts_with_two_machine_shots,
     read_run_rows,
@@ -59,6 +61,7 @@ class RunDetail:
     funnel: Funnel
     usage: tuple[StageUsage, ...]
     prompts_with_two_machine_shots: int
+    evolution: tuple[EvolutionCount, ...] = ()
 
 
 def list_runs(store_path: Path) -> list[RunSummary]:
@@ -95,6 +98,7 @@ def show_run(store_path: Path, run_id: str) -> RunDetail:
         counts,
         stage_usage(rows),
         prompts_with_two_machine_shots(rows),
+        evolution_counts(rows),
     )
 
 

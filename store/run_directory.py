@@ -75,6 +75,11 @@ def list_run_ids(runs_dir: Path) -> list[str]:
     return sorted(entry.parent.name for entry in runs_dir.glob("*/manifest.json"))
 
 
+def is_run(store_path: Path, run_id: str) -> bool:
+    """Whether a store has a run with this id."""
+    return (runs_directory(store_path) / run_id / "manifest.json").exists()
+
+
 def find_runs(runs_dir: Path, run_ids: Sequence[str]) -> None:
     """Check that every run named is there.
 

@@ -11,6 +11,7 @@ from pipeline.records import (
     CompletionRow,
     InstanceRow,
     InstructionRow,
+    Position,
     Usage,
     row_id,
 )
@@ -22,7 +23,7 @@ from store.spool import read_batches
 class RunRows:
     """The latest state of every row of a run, by id, in admission order.
 
-    `generation_positions` counts the generation positions that were settled into the spool.
+    `generation_positions` counts the positions of generation, or of evolution, in the spool.
     """
 
     manifest: Manifest
@@ -105,6 +106,19 @@ class StageUsage:
     reserved_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class EvolutionCount:
+    """What one operator made in one round, as the view `evolution` has it; the source has neither
+    round nor operator."""
+
+    round: int | None
+    operator: str | None
+    evolutions: int
+    accepted: int
+    difficulties: tuple[int, ...]
+    """Ratings of the accepted, ascending."""
+
+
 _COMPLETION_STEPS = {"used": 2, "discarded": 3}
 _INSTRUCTION_STEPS = {"pending": 17, "left_out": 18, "without_instances": 19, "surplus": 20}
 _INSTANCE_STEPS = {"rejected": 32, "surplus": 33}
@@ -125,7 +139,7 @@ def read_run_rows(run_dir: Path) -> RunRows:
     instances: dict[str, InstanceRow] = {}
     generation_positions = 0
     for _, batch in read_batches(spool_path(run_dir)):
-        if batch.stream == "generate":
+        if batch.stream in ("generate", "evolve"):
             generation_positions = batch.position[0] + 1
         for completion in batch.completions:
             key = row_id(run_id, completion.stage, completion.position, completion.attempt)
@@ -139,10 +153,15 @@ def read_run_rows(run_dir: Path) -> RunRows:
         manifest,
         state,
         dict(sorted(completions.items(), key=lambda row: (row[1].position, row[1].attempt))),
-        dict(sorted(instructions.items(), key=lambda row: row[1].position)),
-        dict(sorted(instances.items(), key=lambda row: (row[1].position, row[1].index))),
+        dict(sorted(instructions.items(), key=lambda row: _order(row[1]))),
+        dict(sorted(instances.items(), key=lambda row: (*_order(row[1]), row[1].index))),
         generation_positions,
     )
+
+
+def _order(row: InstructionRow | InstanceRow) -> tuple[bool, Position]:
+    """Admission order: what an evolution started from, then what was made."""
+    return row.stage != "source", row.position
 
 
 def funnel(run: RunSource) -> Funnel:
@@ -215,6 +234,26 @@ def stage_usage(run: RunSource) -> tuple[StageUsage, ...]:
             old.reserved_tokens + (row.reserved_tokens if is_uncounted else 0),
         )
     return tuple(stages.values())
+
+
+def evolution_counts(run: RunSource) -> tuple[EvolutionCount, ...]:
+    """An evolution's instructions by round and operator, the source first; none in other runs."""
+    groups: dict[tuple[int, str], list[InstructionRow]] = {}
+    for row in _rows(run).instructions.values():
+        if row.stage in ("source", "evolve"):
+            key = (-1 if row.round is None else row.round, row.operator or "")
+            groups.setdefault(key, []).append(row)
+    return tuple(
+        EvolutionCount(
+            None if key[0] < 0 else key[0],
+            key[1] or None,
+            len(rows),
+            sum(row.state == "accepted" for row in rows),
+            tuple(sorted(row.difficulty for row in rows
+                         if row.difficulty is not None and row.state == "accepted")),
+        )
+        for key, rows in sorted(groups.items())
+    )  # fmt: skip
 
 
 def _rows(run: RunSource) -> RunRows:

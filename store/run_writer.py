@@ -25,6 +25,7 @@ from store.spool import Spool
 JOURNAL = "journal"
 PROGRESS = "progress.jsonl"
 AGAINST = "novelty_against.jsonl"
+SOURCE = "source.jsonl"
 _TAKE_ATTEMPTS = 3
 _TAKE_PAUSE_S = 0.02
 

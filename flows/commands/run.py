@@ -10,23 +10,32 @@ from flows.options import ConfigOption, JsonOption, SetOption, StoreOption, sett
 
 app = typer.Typer(help="Start a run.", no_args_is_help=True)
 
+SeedOption = Annotated[
+    int | None, typer.Option(help="Seed of all random draws. [default: a fresh one]")
+]
+RunIdOption = Annotated[str | None, typer.Option(help="Name of the run. [default: made]")]
+PrefectOption = Annotated[
+    bool, typer.Option("--prefect", help="Run as a Prefect flow, also without a server.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print what it would take, and start nothing.")
+]
+
 
 @app.command("self-instruct")
 def self_instruct(
     target: Annotated[
         int | None, typer.Option(help="Instructions with instances to make. [default: 100]")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of all random draws. [default: a fresh one]")
-    ] = None,
+    seed: SeedOption = None,
     seeds: Annotated[
         str | None, typer.Option(help="Seed tasks, JSON Lines. [default: the bundled 175]")
     ] = None,
-    run_id: Annotated[str | None, typer.Option(help="Name of the run. [default: made]")] = None,
-    prefect: Annotated[
-        bool, typer.Option("--prefect", help="Run as a Prefect flow, also without a server.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    run_id: RunIdOption = None,
+    prefect: PrefectOption = False,
+    quiet: QuietOption = False,
+    dry_run: DryRunOption = False,
     sets: SetOption = None,
     config: ConfigOption = None,
     store: StoreOption = None,
@@ -40,7 +49,60 @@ def self_instruct(
     resolved = settings_of(
         sets, store, config, run__target=target, run__seed=seed, seeds__file=seeds
     )
+    if dry_run:
+        _estimate("self-instruct", resolved.settings, json=as_json)
+        return
     _start("self-instruct", resolved.settings, run_id, prefect=prefect, quiet=quiet, json=as_json)
+
+
+@app.command("evol-instruct")
+def evol_instruct(
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="A run that has ended, or a file in Alpaca's format.", metavar="RUN|FILE"
+        ),
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Evolutions of each instruction. [default: 4]")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Source instructions, the first ones. [default: all]")
+    ] = None,
+    seed: SeedOption = None,
+    run_id: RunIdOption = None,
+    prefect: PrefectOption = False,
+    quiet: QuietOption = False,
+    dry_run: DryRunOption = False,
+    sets: SetOption = None,
+    config: ConfigOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evolve the instructions of a run or a file, in depth and breadth (Evol-Instruct).
+
+    Each round evolves every instruction once; what is eliminated is tried again in the next round.
+    The result is the source and everything that survived, each with a response.
+    """
+    resolved = settings_of(
+        sets, store, config, run__seed=seed, evol_instruct__source=source,
+        evol_instruct__rounds=rounds, evol_instruct__limit=limit,
+    )  # fmt: skip
+    if dry_run:
+        _estimate("evol-instruct", resolved.settings, json=as_json)
+        return
+    _start("evol-instruct", resolved.settings, run_id, prefect=prefect, quiet=quiet, json=as_json)
+
+
+def _estimate(kind: str, settings: Any, *, json: bool) -> None:
+    from flows.estimate_report import print_estimate
+    from flows.methods import METHODS
+    from pipeline.teacher.served import ServedModel
+
+    method = METHODS[kind]
+    files = method.check("dry-run", settings)
+    manifest = method.build_manifest("dry-run", settings, ServedModel("dry-run"), files)
+    print_estimate(kind, method.estimate(manifest, files), settings, as_json=json)
 
 
 def _start(

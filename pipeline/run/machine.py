@@ -27,10 +27,13 @@ class MachineProgress:
     """Where a run stands, for people: never an input of anything derived."""
 
     accepted: int
-    target: int
+    target: int | None
+    """How many are wanted; None where a run has no such number."""
     stages: Mapping[str, StageProgress]
     rejected: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    share_done: float = 0.0
+    """How much of the run is done, from 0 to 1; the remaining time is reckoned from it."""
 
 
 class Machine(Protocol):
@@ -63,6 +66,11 @@ class Machine(Protocol):
 
     def apply(self, entry: JournalEntry) -> None:
         """Take the outcome of a ready address."""
+        ...
+
+    def lacks(self, address: Address) -> None:
+        """No answer will come for a ready address: a derivation that asks nobody goes on without
+        it, and `finish` with `partial` follows."""
         ...
 
     def drain(self) -> list[Batch]:

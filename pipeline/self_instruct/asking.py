@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.asking import RequestMaker
+from pipeline.decoding import StageDecoding
 from pipeline.prompting import PromptBook
 from pipeline.records import Address
 from pipeline.run.requests import TeacherRequest
 from pipeline.self_instruct.plan import SelfInstructPlan
-from pipeline.self_instruct.settings import SelfInstructSettings, StageDecoding
+from pipeline.self_instruct.settings import SelfInstructSettings
 from pipeline.self_instruct.shots import shown_text
 
 _SAMPLE = "Name three rivers of Europe."
@@ -46,7 +48,8 @@ class Asker:
 
     def __init__(self, plan: SelfInstructPlan) -> None:
         self._plan = plan
-        self._book = PromptBook(plan.templates, plan.api)
+        book = PromptBook(plan.templates, plan.api)
+        self._maker = RequestMaker(book, plan.api, plan.model, plan.run_seed, plan.drop_parameters)
 
     def generation(self, address: Address, shots: list[str]) -> TeacherRequest:
         """Ask for new instructions, given the texts of the shots."""
@@ -78,17 +81,6 @@ class Asker:
         return self._request(address, name, decoding, shots=shots, instruction=instruction)
 
     def _request(
-        self, address: Address, prompt: str, stage: StageDecoding, **values: Any
+        self, address: Address, prompt: str, decoding: StageDecoding, **values: Any
     ) -> TeacherRequest:
-        plan = self._plan
-        decoding = stage.completions if plan.api == "completions" else stage.chat
-        parameters: dict[str, Any] = {
-            "model": plan.model,
-            **decoding.model_dump(mode="json"),
-            "seed": address.sampling_seed(plan.run_seed),
-        }
-        if not parameters["stop"]:
-            del parameters["stop"]
-        for name in plan.drop_parameters:
-            parameters.pop(name, None)
-        return TeacherRequest(address, self._book.render(prompt, **values), parameters)
+        return self._maker.make(address, prompt, decoding, **values)

@@ -21,10 +21,11 @@ from pipeline.records import (
 )
 from pipeline.run.machine import MachineProgress, StageProgress
 from pipeline.run.requests import TeacherRequest
+from pipeline.run.rows import completion_row
+from pipeline.run.warnings import untokenized_warning
 from pipeline.self_instruct.asking import Asker
 from pipeline.self_instruct.deriving import (
     Admitted,
-    completion_row,
     derive_instances,
     derive_instructions,
 )
@@ -166,6 +167,9 @@ class SelfInstructMachine:
         if reason is not None:
             self._rejected[reason] = self._rejected.get(reason, 0) + 1
 
+    def lacks(self, address: Address) -> None:
+        """Nothing to do: `finish` finds what is still open."""
+
     # -- the end -------------------------------------------------------------------------------
 
     def drain(self) -> list[Batch]:
@@ -201,18 +205,10 @@ class SelfInstructMachine:
     def progress(self) -> MachineProgress:
         stages = {stage: StageProgress(*self._counts[stage]) for stage in reversed(self.stages)}
         return MachineProgress(
-            self._accepted, self._plan.target, stages, dict(self._rejected), self._warnings()
-        )
-
-    def _warnings(self) -> tuple[str, ...]:
-        count = self._pool.untokenized
-        if not count:
-            return ()
-        return (
-            f"{count} texts have letters but no tokens under novelty.tokenizer = "
-            f"'{self._plan.novelty.tokenizer}', so that nothing can be near them; "
-            "'multilingual' compares them",
-        )
+            self._accepted, self._plan.target, stages, dict(self._rejected),
+            untokenized_warning(self._pool.untokenized, self._plan.novelty.tokenizer),
+            self._accepted / self._plan.target,
+        )  # fmt: skip
 
     def left_out(self) -> list[str]:
         return [

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
-from pipeline.config import Settings, dump
+from pipeline.config import Settings
 from pipeline.errors import UsageError
+from pipeline.manifests import check_derivation, common_parts
 from pipeline.prompting import PromptBook, load_templates
-from pipeline.records import SeedTask
+from pipeline.records import EarlierRun, SeedTask
 from pipeline.seeds import load_seeds, load_shots
 from pipeline.self_instruct.asking import check_prompts
 from pipeline.self_instruct.plan import (
     PROMPTS,
-    EarlierRun,
     SelfInstructPlan,
     default_window,
 )
 
 KIND = "self-instruct"
-FORMAT = 1
 DERIVATION_VERSION = 1
 """Raised whenever the same manifest and completions would give other rows."""
 
@@ -43,22 +39,11 @@ def build_manifest(run_id: str, settings: Settings, model: str) -> dict[str, Any
     shots = load_shots(settings.seeds.shots_directory)
     check_prompts(PromptBook(templates, settings.teacher.api), settings.self_instruct, shots)
     target = settings.run.target
-    run_seed = secrets.randbits(31) if settings.run.seed is None else settings.run.seed
     return {
-        "format": FORMAT,
-        "run_id": run_id,
-        "kind": KIND,
-        "evoloom": version("evoloom"),
-        "derivation_version": DERIVATION_VERSION,
-        "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "run_seed": run_seed,
+        **common_parts(run_id, KIND, settings, model, DERIVATION_VERSION),
         "target": target,
         "window": settings.run.window or default_window(target),
         "ceiling": settings.run.ceiling * target,
-        "model": model,
-        "rederived_from": None,
-        "novelty_against": list(settings.novelty.against),
-        "config": dump(settings),
         "templates": templates,
         "shots": shots,
         "seeds": [seed.to_json() for seed in seeds],
@@ -87,12 +72,7 @@ def plan_of(manifest: Mapping[str, Any], earlier_runs: Sequence[EarlierRun]) -> 
     Raises:
         UsageError: another derivation version made the manifest, or it no longer validates.
     """
-    if manifest["derivation_version"] != DERIVATION_VERSION:
-        raise UsageError(
-            f"run {manifest['run_id']} was started under derivation version "
-            f"{manifest['derivation_version']}, this evoloom has {DERIVATION_VERSION}: resuming "
-            "would mix two. Resume with the evoloom that started it, or use `evoloom rederive`"
-        )
+    check_derivation(manifest, DERIVATION_VERSION)
     settings = Settings(**manifest["config"])
     return SelfInstructPlan(
         run_seed=manifest["run_seed"],

@@ -6,21 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.records import SeedTask
+from pipeline.records import EarlierRun, SeedTask
 from pipeline.sections import NoveltySettings
 from pipeline.self_instruct.filter_settings import InstanceFilters, InstructionFilters
 from pipeline.self_instruct.settings import SelfInstructSettings
 
 PROMPTS = ("instruction_generation", "classification_detection", "input_first", "output_first")
-
-
-@dataclass(frozen=True, slots=True)
-class EarlierRun:
-    """A completed run whose instructions block after the seeds; they are never shots."""
-
-    run_id: str
-    instructions: Sequence[tuple[str, str]]
-    """(address `g.i`, text), in the order of its export."""
 
 
 @dataclass(frozen=True, slots=True)

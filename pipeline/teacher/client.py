@@ -24,6 +24,7 @@ from pipeline.teacher.failures import (
     TransientTeacherError,
     refusal_kind,
 )
+from pipeline.teacher.served import ServedModel
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -74,8 +75,8 @@ class TeacherClient:
         for client in self._clients:
             await client.close()
 
-    async def preflight(self) -> str:
-        """Check endpoint, key and model before anything is started; returns the model's name.
+    async def preflight(self) -> ServedModel:
+        """Check endpoint, key and model before anything is started; returns the model.
 
         Raises:
             TeacherSetupError: unreachable, key refused, model not served, or no model named where
@@ -85,7 +86,8 @@ class TeacherClient:
         patience = min(self._settings.timeout_s, _PREFLIGHT_S)
         try:
             listing = self._clients[0].models.list(timeout=patience, extra_headers=self._headers)
-            served = [model.id async for model in listing]
+            owners = {model.id: model.owned_by or "" async for model in listing}
+            served = list(owners)
         except openai.APIStatusError as exc:
             if exc.status_code in (401, 403):
                 raise TeacherSetupError(
@@ -93,7 +95,8 @@ class TeacherClient:
                     "EVOLOOM_TEACHER__API_KEY"
                 ) from exc
             if exc.status_code in (404, 405, 501) and wanted:
-                return wanted  # an endpoint without a list of models: the first request will tell
+                # An endpoint without a list of models: the first request will tell.
+                return ServedModel(wanted)
             raise TeacherSetupError(
                 f"teacher {self.base_url}: GET /models was answered with {exc.status_code} "
                 f"({_message(exc)}); is this the address of an OpenAI-compatible API, with its /v1?"
@@ -110,7 +113,7 @@ class TeacherClient:
                 "the address of the API, with its /v1"
             ) from exc
         if wanted is None and len(served) == 1:
-            return served[0]
+            return ServedModel(served[0], owners[served[0]])
         if wanted is None and not served:
             raise TeacherSetupError(
                 f"teacher {self.base_url} lists no model; load one there, or name one in "
@@ -126,7 +129,7 @@ class TeacherClient:
                 f"teacher {self.base_url} has no model '{wanted}'; it serves "
                 f"{', '.join(served[:10])}. Set teacher.model (EVOLOOM_TEACHER__MODEL)"
             )
-        return wanted
+        return ServedModel(wanted, owners.get(wanted, ""))
 
     async def complete(self, request: TeacherRequest) -> Completion | Refusal:
         """Send one request once.

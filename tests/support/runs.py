@@ -45,6 +45,21 @@ def start(store: Path, teacher: TeacherProcess, *, run_id: str = RUN, **flags: A
     return start_run("self-instruct", resolve(values, flags_only=True).settings, run_id)
 
 
+def evolve(
+    store: Path, teacher: TeacherProcess, source: str | Path, *, run_id: str = RUN, **flags: Any
+) -> RunResult:
+    """Start an evolution in this process; `flags` as for `start`."""
+    values = {
+        "evol_instruct.source": str(source),
+        "run.seed": SEED,
+        "teacher.base_url": teacher.url,
+        "store.path": store,
+        **QUICK,
+        **dotted(flags),
+    }
+    return start_run("evol-instruct", resolve(values, flags_only=True).settings, run_id)
+
+
 def resume(
     store: Path,
     *,

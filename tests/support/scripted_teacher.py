@@ -43,8 +43,21 @@ UNFIT = (
 )
 
 
+ENDINGS = {
+    "#Rewritten Prompt#:": "evolve",
+    "#Created Prompt#:": "evolve",
+    "as input):": "evolve",
+    "Your Judgement (just Equal or Not Equal):": "judge",
+    "### Response:": "respond",
+    "## Score:": "rate",
+}
+
+
 def stage_of(prompt: str) -> str:
-    """Which of the three stages a prompt asks for."""
+    """Which of the stages a prompt asks for."""
+    for ending, stage in ENDINGS.items():
+        if prompt.rstrip().endswith(ending):
+            return stage
     if prompt.rstrip().endswith("Is it classification?"):
         return "classify"
     if re.search(r"\n(Task )?\d+[.:]$", prompt.rstrip()):
@@ -80,7 +93,9 @@ def answer(body: dict[str, Any], mode: str) -> tuple[str, str]:
     stage = stage_of(prompt)
     if mode == "valid":
         return _valid(stage, rng)
-    return {"generate": _generate, "classify": _classify}.get(stage, _instances)(stage, prompt, rng)
+    makers = {"generate": _generate, "classify": _classify, "evolve": _evolve, "judge": _judge,
+              "respond": _respond, "rate": _rate}  # fmt: skip
+    return makers.get(stage, _instances)(stage, prompt, rng)
 
 
 def _valid(stage: str, rng: random.Random) -> tuple[str, str]:
@@ -91,6 +106,12 @@ def _valid(stage: str, rng: random.Random) -> tuple[str, str]:
         ), "stop"
     if stage == "classify":
         return (" Yes" if rng.random() < 0.2 else " No"), "stop"
+    if stage in ("evolve", "respond"):
+        return unique_sentence(rng), "stop"
+    if stage == "judge":
+        return "Not Equal", "stop"
+    if stage == "rate":
+        return str(rng.randint(1, 10)), "stop"
     if stage == "output_first":
         return f" Class label: yes\nSentence: {sentence(rng)}\n", "stop"
     return f" Example 1\nSentence: {sentence(rng)}\nOutput: {sentence(rng)}\n", "stop"
@@ -139,6 +160,58 @@ def _instances(stage: str, prompt: str, rng: random.Random) -> tuple[str, str]:
     return text, "length" if rng.random() < 0.1 else "stop"
 
 
+def _evolve(stage: str, prompt: str, rng: random.Random) -> tuple[str, str]:
+    draw = rng.random()
+    shown = re.findall(r"Prompt#?:\n(.+)", prompt)
+    parent = shown[-1] if shown else sentence(rng)
+    if draw < 0.06:
+        return "", "stop"
+    if draw < 0.14:
+        return f"#Rewritten Prompt#: {sentence(rng)}", "stop"
+    if "#Created Prompt#" in prompt and draw < 0.45:
+        words = parent.split()
+        words[rng.randrange(len(words))] = rng.choice(NOUNS)
+        return " ".join(words), "stop"
+    text = sentence(rng) if "#Created Prompt#" in prompt else f"{parent} {sentence(rng)}"
+    return text, "length" if rng.random() < 0.06 else "stop"
+
+
+def _judge(stage: str, prompt: str, rng: random.Random) -> tuple[str, str]:
+    said = ["Not Equal"] * 6 + ["Equal", "Equal.", "They are not equal.", "I think so", "",
+                                "Equal or not equal, who knows"]  # fmt: skip
+    return rng.choice(said), "stop"
+
+
+def _respond(stage: str, prompt: str, rng: random.Random) -> tuple[str, str]:
+    draw = rng.random()
+    if draw < 0.1:
+        return "I am sorry, but I cannot help with that.", "stop"
+    if draw < 0.2:
+        return rng.choice(["", "...", "It is what it is.", "And so on, and so on!"]), "stop"
+    text = " ".join(sentence(rng) for _ in range(rng.randint(1, 3)))
+    return text, "length" if rng.random() < 0.1 else "stop"
+
+
+def _rate(stage: str, prompt: str, rng: random.Random) -> tuple[str, str]:
+    return rng.choice(
+        ["3", "7", "10", " 5/10", "Score: 4", "hard", "8.5", "between 3 and 6"]
+    ), "stop"
+
+
+def operator_of(prompt: str) -> str | None:
+    """Which operator's prompt it is, by what no other prompt says."""
+    marks = {
+        "one more constraint or requirement": "add_constraints",
+        "make the inquiry go deeper": "deepen",
+        "replace general concepts": "concretise",
+        "asks for several steps of reasoning": "reasoning_steps",
+        "MUST add text in the format": "complicate_input",
+        "#Created Prompt#": "breadth",
+    }
+    found = [name for mark, name in marks.items() if mark in prompt]
+    return found[0] if found else None
+
+
 class ScriptedTeacher:
     """Serves answers over HTTP/1.1 with keep-alive."""
 
@@ -147,6 +220,7 @@ class ScriptedTeacher:
         self.clock = random.Random()
         self.log = options.log.open("a", buffering=1) if options.log else None
         self.served = 0
+        self.rules = json.loads(options.rules.read_text()) if options.rules else []
         self.in_flight = 0
         self.slots = asyncio.Semaphore(options.slots) if options.slots else None
         self.busy: list[tuple[float, float, str]] = []
@@ -169,7 +243,12 @@ class ScriptedTeacher:
 
     async def reply(self, method: str, path: str, body: bytes) -> bytes:
         if method == "GET" and path.endswith("/models"):
-            row = {"id": self.options.model, "object": "model", "created": 0, "owned_by": "tests"}
+            row = {
+                "id": self.options.model,
+                "object": "model",
+                "created": 0,
+                "owned_by": self.options.owner,
+            }
             return encode(200, {"object": "list", "data": [row]})
         if method == "GET" and path == "/busy":
             return encode(200, self.busy)
@@ -190,7 +269,7 @@ class ScriptedTeacher:
                 self.log.write(json.dumps({"status": 0, "seed": request.get("seed")}) + "\n")
             await asyncio.Event().wait()
         status = self.fault(request, prompt)
-        text, finish = answer(request, self.options.answers)
+        text, finish = self.scripted(prompt) or answer(request, self.options.answers)
         canonical = json.dumps(request, sort_keys=True, ensure_ascii=False)
         key = hashlib.sha256(canonical.encode()).hexdigest()
         self.served += 1
@@ -198,7 +277,8 @@ class ScriptedTeacher:
         if self.options.record_busy:
             self.busy.append((started, loop.time(), stage))
         if self.log:
-            row = {"key": key, "stage": stage, "status": status, "seed": request.get("seed")}
+            row = {"key": key, "stage": stage, "status": status, "seed": request.get("seed"),
+                   "operator": operator_of(prompt), "fields": sorted(request)}  # fmt: skip
             self.log.write(json.dumps(row) + "\n")
         if status != 200:
             message = self.options.fault_message
@@ -212,6 +292,13 @@ class ScriptedTeacher:
         if self.options.no_usage:
             del value["usage"]
         return encode(200, value)
+
+    def scripted(self, prompt: str) -> tuple[str, str] | None:
+        """The answer of the first rule (pattern, text, finish reason) whose pattern is found."""
+        for pattern, text, finish in self.rules:
+            if re.search(pattern, prompt):
+                return text, finish
+        return None
 
     def fault(self, request: dict[str, Any], prompt: str) -> int:
         if self.stuck and self.stuck.search(prompt):
@@ -247,6 +334,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--model", default="scripted")
     parser.add_argument("--answers", choices=["mixed", "valid"], default="mixed")
+    parser.add_argument("--rules", type=Path, help="JSON: [[pattern, text, finish reason], ...]")
+    parser.add_argument("--owner", default="tests", help="what GET /models says owns the model")
     parser.add_argument("--latency", type=float, nargs=2, default=(0.0, 0.01))
     parser.add_argument("--slots", type=int, default=0)
     parser.add_argument("--log", type=Path)

@@ -322,11 +322,12 @@ class TestResume:
         pinned = known_keys() - operational_keys()
         assert {key.split(".")[0] for key in pinned} == {
             "run", "teacher", "seeds", "prompts", "self_instruct", "filters", "instance_filters",
-            "novelty",
+            "novelty", "evol_instruct",
         }  # fmt: skip
         assert {key for key in pinned if key.startswith(("run.", "teacher."))} == {
             "run.target", "run.seed", "run.window", "run.ceiling",
             "teacher.model", "teacher.api", "teacher.drop_parameters",
+            "teacher.structured_output", "teacher.re_asks",
         }  # fmt: skip
 
 

@@ -210,7 +210,7 @@ class TestRows:
         append_batches(run_dir, [Batch("evolve", (1,), instructions=rows, instances=(child,))])
         ingest(store)
         assert query(store, "SELECT id, parent_id, item FROM instructions ORDER BY position") == [
-            (row_id("night", "evolve", (0,)), None, None),
+            (row_id("night", "evolve", (0,)), row_id("night", "source", (3,)), None),
             (row_id("night", "evolve", (1,)), row_id("night", "evolve", (0,)), None),
         ]
 

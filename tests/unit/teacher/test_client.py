@@ -116,7 +116,7 @@ def ask(
 def preflight(reply: bytes | Reply, **settings: Any) -> tuple[str, list[bytes]]:
     async def use(base_url: str) -> str:
         async with TeacherClient(base_url, TeacherSettings(**settings)) as client:
-            return await client.preflight()
+            return (await client.preflight()).name
 
     return asyncio.run(serve(reply, use))
 

@@ -1,0 +1,61 @@
+"""What an Evol-Instruct run is: everything pinned in its run directory, as typed values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.evol_instruct.settings import OPERATORS, EvolInstructSettings
+from pipeline.records import EarlierRun, Instance
+from pipeline.sections import NoveltySettings
+
+EVOLVE_PROMPTS = {operator: f"evolve_{operator}" for operator in OPERATORS}
+JUDGE_PROMPT, RESPOND_PROMPT, RATE_PROMPT = "judge_equality", "respond", "rate_difficulty"
+PROMPTS = (*EVOLVE_PROMPTS.values(), JUDGE_PROMPT, RESPOND_PROMPT, RATE_PROMPT)
+
+Structured = Literal["choice", "json_schema", "off"]
+"""How judgements are constrained: by choice, by a JSON schema, or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInstruction:
+    """An instruction that the evolution starts from, with its instances.
+
+    `origin` is `RUN STAGE/POSITION` where it comes from a run. An instance without output is a
+    prompt only: its response is asked for.
+    """
+
+    instruction: str
+    instances: tuple[Instance, ...]
+    origin: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What is evolved: the instruction and, on a line of its own, the first instance's input
+        (published code: instruction, line break, input)."""
+        given = self.instances[0].input.strip() if self.instances else ""
+        return f"{self.instruction.strip()}\n{given}" if given else self.instruction.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class EvolPlan:
+    """The pinned part of a run. Two runs with equal plans and equal answers are equal."""
+
+    run_seed: int
+    model: str
+    api: Literal["completions", "chat"]
+    drop_parameters: frozenset[str]
+    structured: Structured
+    re_asks: int
+    settings: EvolInstructSettings
+    novelty: NoveltySettings
+    source: Sequence[SourceInstruction]
+    templates: Mapping[str, str]
+    """Template texts, by file name."""
+    earlier_runs: Sequence[EarlierRun] = ()
+
+    @property
+    def positions(self) -> int:
+        """Evolutions in all: source instructions times rounds."""
+        return len(self.source) * self.settings.rounds

@@ -1,0 +1,55 @@
+"""What a Self-Instruct run would take."""
+
+from __future__ import annotations
+
+import math
+
+from pipeline.estimate_settings import EstimateSettings
+from pipeline.estimates import Estimate, StageEstimate, spread
+from pipeline.records import Address
+from pipeline.run.requests import TeacherRequest
+from pipeline.self_instruct.asking import Asker
+from pipeline.self_instruct.plan import SelfInstructPlan
+from pipeline.self_instruct.pool import TaskPool
+
+_SAMPLED = 50
+
+
+def estimate_self_instruct(plan: SelfInstructPlan, rates: EstimateSettings) -> Estimate:
+    """Reckon with the plan's own prompts and the configured rates.
+
+    The target needs `target / with_instances` admitted instructions, each of which is classified
+    and gets instances; generation goes on until there are as many.
+    """
+    asker = Asker(plan)
+    pool = TaskPool(plan)
+    generations = [
+        asker.generation(Address("generate", (g,)), [pool.text_of(s) for s in pool.shots_for(g)])
+        for g in range(min(_SAMPLED, plan.window))
+    ]
+    seeds = [plan.seeds[index].instruction for index in spread(len(plan.seeds), _SAMPLED)]
+    classifications = [asker.classification(Address("classify", (0, 0)), text) for text in seeds]
+    input_first = [asker.instances(Address("instances", (0, 0)), text, False) for text in seeds]
+    output_first = [asker.instances(Address("instances", (0, 0)), text, True) for text in seeds]
+    admitted = math.ceil(plan.target / rates.with_instances)
+    generated = min(plan.ceiling, math.ceil(admitted / rates.admitted_per_generation))
+    share = rates.classification
+    prompt = (1 - share) * _mean(input_first, rates) + share * _mean(output_first, rates)
+    return Estimate(
+        (
+            StageEstimate(
+                "generate", generated, _mean(generations, rates), rates.generation_tokens
+            ),
+            StageEstimate(
+                "classify", admitted, _mean(classifications, rates), rates.classification_tokens
+            ),
+            StageEstimate("instances", admitted, prompt, rates.instances_tokens),
+        ),
+        # A generation answer holds 16 - 9 = 7 new instructions at most.
+        most_requests=plan.ceiling * (1 + 2 * (15 - plan.settings.shots)),
+    )
+
+
+def _mean(requests: list[TeacherRequest], rates: EstimateSettings) -> float:
+    lengths = [len(request.prompt_text().encode("utf-8", "surrogatepass")) for request in requests]
+    return sum(lengths) / len(lengths) / rates.bytes_per_token
