@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.novelty.compiled import compiled, integer, popcount
+from pipeline.novelty.compiled import compiled, inlined, integer, popcount
 from pipeline.novelty.rouge import NEVER
 from pipeline.novelty.state import (
     COPIES,
@@ -51,7 +51,7 @@ def work_out_need(m: int, n: int, threshold: float, strict: bool) -> int:
     return NEVER
 
 
-@compiled
+@inlined
 def need_of(limits: Limits, m: int, n: int) -> int:
     """Return the smallest LCS length that fires for token counts m, n >= 1, or NEVER."""
     if m < TABLED and n < TABLED:
@@ -70,7 +70,7 @@ def work_out_least(n: int, threshold: float, strict: bool) -> int:
     return NEVER
 
 
-@compiled
+@inlined
 def least_of(limits: Limits, n: int) -> int:
     """Return the smallest token count of a partner of n tokens, or NEVER."""
     if n < TABLED:
@@ -87,7 +87,7 @@ def tabulate(limits: Limits) -> None:
         limits.least[m] = work_out_least(m, limits.threshold, limits.strict)
 
 
-@compiled
+@inlined
 def copies_place(key: np.uint64, mask: np.uint64) -> np.uint64:
     """Return where a (token, copy) pair is looked for first."""
     return (key * _GOLDEN >> np.uint64(20)) & mask
@@ -130,33 +130,28 @@ def load(
     """
     m = len(tokens)
     words = (m + 63) >> 6
-    size = 4
-    while size < 2 * m:
-        size *= 2
-    mask = np.uint64(size - 1)
     word = _ZERO
     passing = counters[IDS] + m
     distinct = 0
     for i in range(m):
         token = integer(tokens[i])
-        place = integer((np.uint64(token) * _GOLDEN >> np.uint64(32)) & mask)
-        while s.keys[place] != token:
-            if s.keys[place] < 0:
-                s.keys[place] = token
-                s.seen[place] = 0
-                # One word a token lies at its place; several lie in the order of first sight.
-                s.rows[place] = place if words == 1 else distinct * words
-                distinct += 1
+        bit = _ONE << np.uint64(i & 63)
+        if words == 1:
+            copy = popcount(s.direct[token]) + 1
+            s.direct[token] |= bit
+        else:
+            if s.direct[token] == _ZERO:
                 for w in range(words):
-                    s.masks[s.rows[place] + w] = _ZERO
-                break
-            place = integer(np.uint64(place + 1) & mask)
-        s.places[i] = place
-        s.seen[place] += 1
-        s.masks[s.rows[place] + (i >> 6)] |= _ONE << np.uint64(i & 63)
+                    s.masks[distinct * words + w] = _ZERO
+                s.seen[distinct] = 0
+                s.direct[token] = np.uint64(1 + distinct)
+                distinct += 1
+            number = integer(s.direct[token]) - 1
+            s.masks[number * words + (i >> 6)] |= bit
+            s.seen[number] += 1
+            copy = integer(s.seen[number])
         element = token
-        if s.seen[place] > 1:
-            copy = integer(s.seen[place])
+        if copy > 1:
             element = _copy_element(documents, counters, token, copy, grow, passing + i)
         word ^= _ONE << ((np.uint64(element) * _GOLDEN >> np.uint64(32)) % np.uint64(PARITY_BITS))
         rank = -element
@@ -179,42 +174,31 @@ def load(
 
 
 @compiled
-def unload(s: Scratch, m: int) -> None:
-    """Empty the hash table again."""
-    for i in range(m):
-        s.keys[s.places[i]] = -1
+def unload(s: Scratch, tokens: Any) -> None:
+    """Take the masks of a loaded text away again."""
+    for i in range(len(tokens)):
+        s.direct[tokens[i]] = _ZERO
 
 
-@compiled
+@inlined
 def lcs_with(s: Scratch, m: int, documents: Documents, document: int) -> int:
     """Return the LCS length of the loaded text of m tokens with a document."""
-    size = 4
-    while size < 2 * m:
-        size *= 2
-    mask = np.uint64(size - 1)
     start = documents.starts[document]
     end = start + documents.counts[document]
     words = (m + 63) >> 6
     if words == 1:
         row = _ONES
         for i in range(start, end):
-            token = documents.tokens[i]
-            place = (np.uint64(token) * _GOLDEN >> np.uint64(32)) & mask
-            while s.keys[place] != token and s.keys[place] >= 0:
-                place = (place + _ONE) & mask
-            if s.keys[place] == token:
-                both = row & s.masks[place]
-                row = (row + both) | (row - both)
+            # A token that the text lacks has an empty mask, which changes nothing: no branch.
+            both = row & s.direct[documents.tokens[i]]
+            row = (row + both) | (row - both)
         return popcount(~row & (_ONES >> np.uint64(64 - m)))
     for w in range(words):
         s.row[w] = _ONES
     for i in range(start, end):
-        token = documents.tokens[i]
-        place = (np.uint64(token) * _GOLDEN >> np.uint64(32)) & mask
-        while s.keys[place] != token and s.keys[place] >= 0:
-            place = (place + _ONE) & mask
-        if s.keys[place] == token:
-            base = s.rows[place]
+        number = integer(s.direct[documents.tokens[i]])
+        if number > 0:
+            base = (number - 1) * words
             carry = _ZERO
             for w in range(words):
                 value = s.row[w]

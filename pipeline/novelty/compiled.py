@@ -40,7 +40,20 @@ def compiled(function: _Function) -> _Function:
     another file was compiled. A stale kernel could decide wrongly in silence, so that the cache's
     stamp is made to cover all of them here.
     """
-    options = {"nogil": True, "error_model": "numpy"}
+    return _compile(function)
+
+
+def inlined(function: _Function) -> _Function:
+    """Compile a function like `compiled` does, as a part of its callers.
+
+    A call that passes arrays costs two locked instructions an array, for numba's count of
+    references; in the innermost loops that was half of all time.
+    """
+    return _compile(function, forceinline=True)
+
+
+def _compile(function: _Function, **more: Any) -> _Function:
+    options = {"nogil": True, "error_model": "numpy", **more}
     try:
         dispatcher = njit(cache=True, **options)(function)
         dispatcher._cache._cache_file._source_stamp = _STAMP

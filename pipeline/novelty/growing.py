@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.novelty.comparing import copies_place, least_of, need_of
-from pipeline.novelty.compiled import compiled, integer
+from pipeline.novelty.compiled import compiled, inlined, integer
 from pipeline.novelty.rouge import NEVER
 from pipeline.novelty.state import (
     DOCUMENTS,
@@ -41,7 +41,7 @@ _MIX_3 = np.uint64(0x94D049BB133111EB)
 _FIRST_BLOCK = 2  # logarithm of the capacity of a list's first block
 
 
-@compiled
+@inlined
 def path_hash(parent: np.uint64, element: int) -> np.uint64:
     """Return the hash of a path from that of its parent; two equal ones merely share a list."""
     h = (parent ^ np.uint64(element)) + _MIX_1
@@ -50,13 +50,13 @@ def path_hash(parent: np.uint64, element: int) -> np.uint64:
     return (h ^ (h >> np.uint64(31))) | _ONE
 
 
-@compiled
+@inlined
 def root_hash(forest: int) -> np.uint64:
     """Return the path hash of a forest's root."""
     return np.uint64(forest + 1) << np.uint64(48)
 
 
-@compiled
+@inlined
 def forest_of(n: int) -> int:
     """Return the forest of documents with n tokens."""
     forest = 0
@@ -65,7 +65,7 @@ def forest_of(n: int) -> int:
     return forest
 
 
-@compiled
+@inlined
 def depth_of(n: int) -> int:
     """Return how deep a document of n tokens may be split: its paths multiply with its length."""
     if n <= 40:
@@ -75,7 +75,7 @@ def depth_of(n: int) -> int:
     return 1
 
 
-@compiled
+@inlined
 def find(table: Any, key: np.uint64) -> int:
     """Return where the slot of a path begins, or -1 - where its slot would begin."""
     mask = np.uint64(len(table) // 4 - 1)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.novelty.comparing import lcs_with, least_of, load, need_of, unload
-from pipeline.novelty.compiled import compiled, integer, popcount
+from pipeline.novelty.compiled import compiled, inlined, integer, popcount
 from pipeline.novelty.growing import (
     SPLIT_BIT,
     enter,
@@ -106,24 +106,38 @@ def _name_lists(tree: Tree, limits: Limits, s: Scratch, m: int, documents_held: 
     return lists
 
 
-@compiled
-def _compare(s: Scratch, limits: Limits, documents: Documents, m: int, document: int) -> int:
+@inlined
+def _compare(
+    s: Scratch,
+    limits: Limits,
+    documents: Documents,
+    m: int,
+    own: np.uint64,
+    document: int,
+    word: np.uint64,
+) -> int:
     """Return the LCS length with a document if it fires, else 0."""
     place = document & (_FAILED - 1)
     if s.failed[place] == document:
         return 0
-    n = integer(documents.counts[document])
-    if n > 0:
-        need = need_of(limits, m, n)
-        if need != NEVER:
-            lcs = lcs_with(s, m, documents, document)
-            if lcs >= need:
-                return lcs
+    n = integer(word >> _SHIFT)
+    if n == COUNT_CAP:
+        n = integer(documents.counts[document])
+    # The posting alone tells all this, and most are out before the document is fetched.
+    if n == 0:
+        return 0
+    need = need_of(limits, m, n)
+    if need == NEVER or popcount((word ^ own) & _PARITY) > m + n - 2 * need:
+        return 0
+    # A retracted document has no tokens left.
+    lcs = lcs_with(s, m, documents, document)
+    if lcs >= need:
+        return lcs
     s.failed[place] = document
     return 0
 
 
-@compiled
+@inlined
 def _passes(word: np.uint64, own: np.uint64, constant: int, slope: int) -> bool:
     """Tell whether two parity words leave room for a match; their bound is rounded upwards."""
     n = integer(word >> _SHIFT)
@@ -134,7 +148,7 @@ def _passes(word: np.uint64, own: np.uint64, constant: int, slope: int) -> bool:
     return passes
 
 
-@compiled
+@inlined
 def _any_passes(words: Any, own: np.uint64, constant: int, slope: int) -> bool:
     """Tell whether one of the words passes; over a slice, so that the loop becomes vectors."""
     hits = 0
@@ -175,7 +189,7 @@ def search(
         if tree.table[slot + 3] >> _HALF & _CAPACITY == _ZERO:
             document = integer(tree.table[slot + 2] >> _HALF)
             if document < best and _passes(tree.table[slot + 1], own, constant, slope):
-                lcs = _compare(s, limits, documents, m, document)
+                lcs = _compare(s, limits, documents, m, own, document, tree.table[slot + 1])
                 if lcs > 0:
                     best = document
                     best_lcs = lcs
@@ -192,7 +206,7 @@ def search(
                         document = integer(tree.documents[i])
                         if document >= best:
                             break
-                        lcs = _compare(s, limits, documents, m, document)
+                        lcs = _compare(s, limits, documents, m, own, document, tree.words[i])
                         if lcs > 0:
                             best = document
                             best_lcs = lcs
@@ -220,7 +234,7 @@ def _scan_pool(
         if _any_passes(documents.words[block:end], own, constant, slope):
             for i in range(block, end):
                 if _passes(documents.words[i], own, constant, slope):
-                    lcs = _compare(s, limits, documents, m, i)
+                    lcs = _compare(s, limits, documents, m, own, i, documents.words[i])
                     if lcs > 0:
                         return i, lcs
     return -1, 0
@@ -258,7 +272,7 @@ def process(
                 start = documents.starts[document]
                 held = documents.tokens[start : start + documents.counts[document]]
                 load(s, documents, tree, counters, held, True)
-                unload(s, len(held))
+                unload(s, held)
             if not enter(tree, documents, limits, counters, s, document):
                 return begin
         return begin
@@ -277,7 +291,7 @@ def process(
                 blocker, lcs = search(tree, documents, limits, counters, s, m, own)
                 blockers[i] = blocker
                 lengths[i] = lcs
-            unload(s, m)
+            unload(s, own_tokens)
             if blocker >= 0 or mode == CHECK:
                 continue
             keep_document(documents, counters, s, own_tokens, own)
@@ -298,4 +312,4 @@ def lcs_with_all(
         lengths[document] = 0
         if len(tokens) > 0:
             lengths[document] = lcs_with(s, len(tokens), documents, document)
-    unload(s, len(tokens))
+    unload(s, tokens)

@@ -80,11 +80,9 @@ class Limits(NamedTuple):
 class Scratch(NamedTuple):
     """Room for one text at a time; every thread has its own."""
 
-    keys: NDArray[np.int32]  # hash table token -> place, -1 where free
-    seen: NDArray[np.int32]  # copies of the token at that place
-    rows: NDArray[np.int64]  # where the masks of the token at that place begin
-    masks: NDArray[np.uint64]  # positions of a token in the text, one bit each
-    places: NDArray[np.int64]  # place of each token
+    direct: NDArray[np.uint64]  # by token: its mask, or for long texts 1 + its number
+    seen: NDArray[np.int32]  # long texts: copies of the distinct token of that number
+    masks: NDArray[np.uint64]  # long texts: positions of a token in the text, one bit each
     order: NDArray[np.int64]  # rank and element, to sort by
     elements: NDArray[np.int32]  # the text's elements in the tree's order
     row: NDArray[np.uint64]  # state of the bit-parallel LCS

@@ -70,7 +70,7 @@ class TreeEngine:
         self._untokenized = 0
         self._state = _State(_new_tree(64), _new_documents(), np.zeros(COUNTERS, dtype=np.int64))
         self._rebuild_at = _FIRST_REBUILD
-        self._own = _new_scratch(64)
+        self._own = _new_scratch(64, 1024)
         self._threads = local()
 
     def add(self, texts: Sequence[str]) -> None:
@@ -180,11 +180,13 @@ class TreeEngine:
 
     def _scratch(self, tokens: int) -> Scratch:
         """Return this thread's scratch, large enough for a text of so many tokens."""
-        room: tuple[int, Scratch] | None = getattr(self._threads, "scratch", None)
-        if room is None or room[0] < tokens:
-            size = max(64, 2 * tokens)
-            room = self._threads.scratch = (size, _new_scratch(size))
-        return room[1]
+        # Unknown tokens have passing numbers above the known ones.
+        numbers = int(self._state.counters[IDS]) + tokens
+        scratch: Scratch | None = getattr(self._threads, "scratch", None)
+        if scratch is None or len(scratch.elements) < tokens or len(scratch.direct) < numbers:
+            scratch = _new_scratch(max(64, 2 * tokens), 2 * numbers)
+            self._threads.scratch = scratch
+        return scratch
 
     def _make_room(self, tokens: NDArray[np.int32], starts: NDArray[np.int64]) -> None:
         """Make the documents' arrays large enough for these texts, should all of them join."""
@@ -208,7 +210,8 @@ class TreeEngine:
         self._state = _State(tree, documents, counters)
         longest = int(np.diff(starts).max(initial=0))
         if longest > len(self._own.elements):
-            self._own = _new_scratch(2 * longest)
+            self._own = _new_scratch(2 * longest, numbers)
+        self._own = self._own._replace(direct=_longer(self._own.direct, numbers))
 
     def _enlarge_tree(self) -> None:
         """Replace those of the tree's arrays that are nearly full, if something had to wait."""
@@ -234,7 +237,7 @@ class TreeEngine:
         counters[[ELEMENTS, POSTINGS, NODES, FULL, INDEXED]] = 0
         counters[RANKED] = ids
         longest = int(documents.counts[:held].max(initial=0))
-        scratch = _new_scratch(max(64, longest))
+        scratch = _new_scratch(max(64, longest), ids)
         none = np.empty(0, dtype=np.int64)
         no_tokens = np.empty(0, dtype=np.int32)
         while counters[INDEXED] < held:
@@ -299,16 +302,13 @@ def _new_documents() -> Documents:
     )
 
 
-def _new_scratch(tokens: int) -> Scratch:
-    """Return room for texts of up to so many tokens."""
-    size = 1 << max(2, (2 * tokens - 1).bit_length())
+def _new_scratch(tokens: int, numbers: int) -> Scratch:
+    """Return room for texts of up to so many tokens, with token numbers below `numbers`."""
     words = (tokens + 63) // 64
     return Scratch(
-        np.full(size, -1, dtype=np.int32),
-        np.zeros(size, dtype=np.int32),
-        np.zeros(size, dtype=np.int64),
-        np.empty(max(256, tokens * words), dtype=np.uint64),
-        np.zeros(tokens, dtype=np.int64),
+        np.zeros(numbers, dtype=np.uint64),
+        np.zeros(tokens, dtype=np.int32),
+        np.empty(tokens * words, dtype=np.uint64),
         np.zeros(tokens, dtype=np.int64),
         np.zeros(tokens, dtype=np.int32),
         np.zeros(words, dtype=np.uint64),
