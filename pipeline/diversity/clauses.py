@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pipeline.diversity import lexicon
-from pipeline.diversity.objects import find_noun, has_object
+from pipeline.diversity.model import known_verbs
+from pipeline.diversity.objects import find_noun, has_object, noun_of
 
 if TYPE_CHECKING:
     from spacy.tokens import Span, Token
@@ -61,12 +62,18 @@ def is_example(sentence: Span) -> bool:
 
 def _opening_question(sentence: Span, words: list[Token]) -> str | None:
     """Of a marked sentence that opens as only a question does, whatever its parse is."""
-    if not any(token.text == "?" for token in sentence[-3:]) or len(words) < 2:
+    if len(words) < 2:
         return None
     first, second = words[0], words[1]
+    if not any(token.text == "?" for token in sentence[-3:]):
+        return "yes_no" if first.lower_ in {"is", "are", "was", "were", "does", "did"} else None
     if first.lower_ in lexicon.QUESTION_WORDS:
-        return _sense(first) if first.lower_ not in {"when", "where"} or second.pos_ == "AUX" else None
-    if first.lower_ in lexicon.ASKING and not (first.lower_ in lexicon.POLITE and second.lower_ == "you"):
+        return (
+            _sense(first) if first.lower_ not in {"when", "where"} or second.pos_ == "AUX" else None
+        )
+    if first.lower_ in lexicon.ASKING and not (
+        first.lower_ in lexicon.POLITE and second.lower_ == "you"
+    ):
         return "yes_no"
     return None
 
@@ -78,7 +85,9 @@ def question_word(sentence: Span, words: list[Token]) -> str | None:
     if not opening:
         return None
     for place, word in enumerate(opening):
-        if word.lower_ in lexicon.QUESTION_WORDS and (marked or place == 0 or words[place - 1].pos_ == "ADP"):
+        if word.lower_ in lexicon.QUESTION_WORDS and (
+            marked or place == 0 or words[place - 1].pos_ == "ADP"
+        ):
             if not marked and not _asks_without_mark(word, sentence):
                 return None
             return _sense(word)
@@ -130,25 +139,33 @@ def _is_astray(verb: Token) -> bool:
     if any(child.lower_ in {"me", "us"} for child in verb.children):
         return True
     head = verb.head
-    return head.tag_ in {"VBZ", "VBD", "VBN"} and not any(word.tag_ == "MD" for word in _aux(head))
+    finite = head.tag_ in {"VBZ", "VBD", "VBN"} or (head.tag_ == "VBP" and head.dep_ == "relcl")
+    return finite and not any(word.tag_ == "MD" for word in _aux(head))
 
 
 def _is_bound(clause: Token, head: Token) -> bool:
     """Whether a clause only belongs to another one: it is an object, a purpose, a condition."""
     if any(
-        child.dep_ == "mark" or (child.dep_ == "aux" and child.lower_ == "to") or child.tag_ in {"WRB", "WP", "WDT"}
+        child.dep_ == "mark"
+        or (child.dep_ == "aux" and child.lower_ == "to")
+        or child.tag_ in {"WRB", "WP", "WDT"}
         for child in clause.children
     ):
         return True
     if clause.dep_ == "ccomp":
-        return clause.i > head.i and not _subject(clause) is None
+        return clause.i > head.i and _subject(clause) is not None
     if clause.dep_ == "advcl":
         return clause.tag_ not in _BASE_FORMS
     return False
 
 
 def _subject(verb: Token) -> Token | None:
-    return next((child for child in verb.children if child.dep_ in _SUBJECTS and child.i < verb.i), None)
+    for child in verb.children:
+        # 'Using the table, find the sum': the parser may take the first clause for a subject.
+        if child.dep_ in _SUBJECTS and child.i < verb.i:
+            if not (child.dep_ == "csubj" and verb.tag_ == "VB"):
+                return child
+    return None
 
 
 def _inherited_subject(verb: Token) -> Token | None:
@@ -161,7 +178,9 @@ def _inherited_subject(verb: Token) -> Token | None:
 
 
 def _aux(verb: Token) -> list[Token]:
-    return [child for child in verb.children if child.dep_ in {"aux", "auxpass"} and child.i < verb.i]
+    return [
+        child for child in verb.children if child.dep_ in {"aux", "auxpass"} and child.i < verb.i
+    ]
 
 
 def _read(verb: Token, number: int) -> Iterator[Request]:
@@ -172,13 +191,19 @@ def _read(verb: Token, number: int) -> Iterator[Request]:
     if action is None:
         return
     lemma = _lemma(action)
-    if force == "asks" and verb is action and lemma in lexicon.SCENE:
-        force = "scene"
+    if force == "asks" and verb.dep_ != "conj":
+        if lemma in lexicon.SCENE or (verb is action and _is_field_name(verb)):
+            force = "scene"
     yield Request(force, lemma, _shared_noun(action), number)
     # 'You need to read the note and copy it': the verbs beside the action have no subject either.
     if action is not verb:
         for other in _coordinated(action):
             yield Request(force, _lemma(other), _shared_noun(other), number)
+
+
+def _is_field_name(verb: Token) -> bool:
+    """'Name: Ann' rather asks for nothing."""
+    return verb.i == verb.sent.start and verb.i + 1 < len(verb.doc) and verb.nbor(1).text == ":"
 
 
 def _coordinated(verb: Token) -> Iterator[Token]:
@@ -214,7 +239,12 @@ def _force_beside(verb: Token, aux: list[Token]) -> Force | None:
         return force or "asks"
     # 'There is a list, sort it' asks beside a statement; 'we take it and let it dry' does not.
     governed = any(word.tag_ == "MD" or word.lemma_ == "do" for word in _aux(head))
-    return "asks" if verb.tag_ == "VB" and not governed and head.tag_ != "VBP" else None
+    return "asks" if verb.tag_ == "VB" and not governed and _may_state(head) else None
+
+
+def _may_state(verb: Token) -> bool:
+    """Whether a verb of another form beside this one cannot share its subject."""
+    return verb.tag_ != "VBP" or verb.lemma_ == "be"
 
 
 def _is_imperative(verb: Token, aux: list[Token]) -> bool:
@@ -222,6 +252,8 @@ def _is_imperative(verb: Token, aux: list[Token]) -> bool:
         return False
     if verb.tag_ in _BASE_FORMS:
         return True
+    if verb.tag_ in {"VBD", "VBN"} and verb.lemma_ == verb.lower_ and not aux:
+        return True  # shut, put, read, set
     return _opens_like_verb(verb)
 
 
@@ -230,16 +262,20 @@ def _opens_like_verb(token: Token) -> bool:
     if token.pos_ == "AUX" or token.tag_ in {"VBZ", "VBD", "VBG", "VBN"}:
         return False
     sentence = token.sent
-    before = [word for word in sentence.doc[sentence.start : token.i] if not word.is_punct and not word.is_space]
-    if any(word.pos_ not in {"ADV", "INTJ", "CCONJ"} and word.lower_ != "please" for word in before):
+    before = [
+        word
+        for word in sentence.doc[sentence.start : token.i]
+        if not word.is_punct and not word.is_space
+    ]
+    if any(
+        word.pos_ not in {"ADV", "INTJ", "CCONJ"} and word.lower_ != "please" for word in before
+    ):
         return False
     return is_verb_form(token)
 
 
 def is_verb_form(token: Token) -> bool:
     """Whether a word can be the base form of a verb (WordNet's list, in spaCy's lemmatizer)."""
-    from pipeline.diversity.parsing import known_verbs
-
     return token.lower_ in known_verbs()
 
 
@@ -259,10 +295,12 @@ def _force_with(verb: Token, subject: Token, modal: Token | None) -> Force | Non
         if lemma in lexicon.ASKED and _infinitive(verb) is not None:
             return "duty"
         return None
-    if lemma in lexicon.WISHES:
+    if lemma in lexicon.WISHES and who in {"i", "we"}:
         if _wishes_of_you(verb):
             return "asks"
-        return "wish" if who in {"i", "we"} and _infinitive(verb) is not None and verb.tag_ != "VBD" else None
+        return "wish" if _infinitive(verb) is not None and verb.tag_ != "VBD" else None
+    if lemma in {"need", "have", "be"} and _is_passive(_infinitive(verb)) and verb.tag_ != "VBD":
+        return "asks"
     if lemma == "be" and subject.lemma_.lower() in lexicon.TASKS and _infinitive(verb) is not None:
         return "asks"
     return None
@@ -277,8 +315,14 @@ def _force_of_passive(verb: Token, who: str, modal: Token | None) -> Force | Non
     return None
 
 
+def _is_passive(verb: Token | None) -> bool:
+    return verb is not None and any(child.dep_ == "auxpass" for child in verb.children)
+
+
 def _is_wh_question(verb: Token) -> bool:
-    return any(word.lower_ in lexicon.QUESTION_WORDS for word in verb.doc[verb.sent.start : verb.i][:4])
+    return any(
+        word.lower_ in lexicon.QUESTION_WORDS for word in verb.doc[verb.sent.start : verb.i][:4]
+    )
 
 
 def _is_opinion(verb: Token) -> bool:
@@ -289,9 +333,17 @@ def _infinitive(verb: Token) -> Token | None:
     """'need to VERB': the verb after to."""
     for child in verb.children:
         if child.dep_ in {"xcomp", "ccomp", "advcl"} and child.i > verb.i:
-            if any(word.lower_ == "to" and word.dep_ == "aux" for word in child.children):
+            if _has_to(child):
                 return child
+    # 'I need someone to VERB', read as someone for a purpose.
+    for child in verb.children:
+        if child.dep_ == "dobj" and child.lower_ in lexicon.ADDRESSED:
+            return next((below for below in child.children if _has_to(below)), None)
     return None
+
+
+def _has_to(verb: Token) -> bool:
+    return any(word.lower_ == "to" and word.dep_ == "aux" for word in verb.children)
 
 
 def _wishes_of_you(verb: Token) -> bool:
@@ -299,23 +351,21 @@ def _wishes_of_you(verb: Token) -> bool:
     infinitive = _infinitive(verb)
     if infinitive is None:
         return False
-    persons = {"you", "someone", "somebody"}
-    return any(word.lower_ in persons for word in verb.doc[verb.i + 1 : infinitive.i])
+    return any(word.lower_ in lexicon.ADDRESSED for word in verb.doc[verb.i + 1 : infinitive.i])
 
 
 def _action(verb: Token) -> Token | None:
     """The verb of the action, behind the verbs that only lead to it."""
     action = verb
-    subject = _subject(verb)
-    passive_of_thing = subject is not None and subject.dep_ == "nsubjpass" and subject.lower_ != "you"
-    leads = subject is not None and not passive_of_thing and not [a for a in _aux(verb) if a.tag_ == "MD"]
-    if leads:
+    if _only_leads(verb):
         found = _infinitive(verb)
         if found is None:
             return None
         action = found
     for _ in range(3):
-        if action.lemma_.lower() not in lexicon.LEAD_INS | {"be", "need", "have", "ask", "want"}:
+        lemma = action.lemma_.lower()
+        lets = lemma == "let" and any(c.lower_ in {"us", "'s"} for c in action.subtree)
+        if lemma not in lexicon.LEAD_INS and not lets:
             break
         below = _led_to(action)
         if below is None:
@@ -324,13 +374,26 @@ def _action(verb: Token) -> Token | None:
     return action
 
 
+def _only_leads(verb: Token) -> bool:
+    """'You need to', 'I would like you to', 'your task is to': not what is asked."""
+    subject = _subject(verb)
+    if subject is None or (subject.dep_ == "nsubjpass" and subject.lower_ != "you"):
+        return False
+    modals = [word for word in _aux(verb) if word.tag_ == "MD"]
+    return not modals or (subject.lower_ != "you" and verb.lemma_.lower() in lexicon.WISHES)
+
+
 def _led_to(verb: Token) -> Token | None:
     found = _infinitive(verb)
-    if found is not None and not (verb.lemma_ == "ask" and found is None):
+    if found is not None:
         return found
-    if verb.lemma_.lower() in {"help", "try"}:
+    if verb.lemma_.lower() in {"help", "try", "let", "go"}:
         for child in verb.children:
-            if child.i > verb.i and child.dep_ in {"ccomp", "xcomp", "conj"} and child.tag_ in _BASE_FORMS:
+            if (
+                child.i > verb.i
+                and child.dep_ in {"ccomp", "xcomp", "conj"}
+                and child.tag_ in _BASE_FORMS
+            ):
                 return child
     return None
 
@@ -340,10 +403,19 @@ def _shared_noun(verb: Token) -> str | None:
     if has_object(verb):
         return find_noun(verb)
     noun = find_noun(verb)
+    subject = _subject(verb.head)
+    if noun is None and _is_passive(verb) and _has_to(verb) and subject is not None:
+        # 'The rows need to be counted.'
+        return noun_of(subject, verb)
     if noun is not None:
         return noun
-    following = next((c for c in verb.children if c.dep_ == "conj" and c.i > verb.i and c.tag_ in _BASE_FORMS), None)
-    if following is not None and not any(c.i > verb.i and c.dep_ in {"prep", "prt"} for c in verb.children):
+    following = next(
+        (c for c in verb.children if c.dep_ == "conj" and c.i > verb.i and c.tag_ in _BASE_FORMS),
+        None,
+    )
+    if following is not None and all(
+        child.dep_ in {"cc", "conj", "punct", "advmod"} for child in verb.children if child.i > verb.i
+    ):
         return find_noun(following)
     return None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.diversity import lexicon
 from pipeline.diversity.clauses import Request, find_requests, is_example
+from pipeline.diversity.model import known_words
 from pipeline.diversity.records import UNPARSED, VerbNoun
 
 if TYPE_CHECKING:
@@ -25,16 +26,17 @@ def read_mended(doc: Doc) -> VerbNoun:
     if not _is_english(doc):
         return UNPARSED
     requests: list[Request] = []
-    material = False
+    material = example = False
     for number, sentence in enumerate(doc.sents):
-        if material and not sentence.text.lstrip().lower().startswith("please"):
+        if material or example:
             # After 'Sort the following:' comes what is to be sorted, to the end of the line.
-            material = "\n" not in sentence.text
+            material, example = material and "\n" not in sentence.text, False
             continue
         found = find_requests(sentence, number)
         requests += found
-        opens = sentence.text.rstrip(' "').endswith(":")
-        material = opens and (bool(found) or is_example(sentence))
+        opens = sentence.text.rstrip(' "\n').endswith(":")
+        asks = any(request.force != "scene" for request in found)
+        material, example = opens and asks, opens and is_example(sentence)
     return decide(requests)
 
 
@@ -66,8 +68,6 @@ def decide(requests: Sequence[Request]) -> VerbNoun:
 
 
 def _is_english(doc: Doc) -> bool:
-    from pipeline.diversity.parsing import known_words
-
     words = [token for token in doc if token.is_alpha]
     if not words:
         return False

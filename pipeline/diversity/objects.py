@@ -18,9 +18,9 @@ _NOUNS = frozenset({"NOUN", "PROPN"})
 def find_noun(verb: Token) -> str | None:
     """The lemma of the noun a verb asks something to be done to; None if there is none."""
     for candidate in _candidates(verb):
-        if candidate.lower_ in lexicon.TO_PERSONS:
+        if candidate.lower_ in lexicon.TO_PERSONS or _opens_clause(verb, candidate):
             continue
-        return _noun_of(candidate, verb)
+        return noun_of(candidate, verb)
     return None
 
 
@@ -32,37 +32,53 @@ def has_object(verb: Token) -> bool:
 
 
 def _candidates(verb: Token) -> Iterator[Token]:
+    objects = [c for c in verb.children if c.i > verb.i and c.dep_ in _OBJECTS and c.pos_ != "ADP"]
+    # 'Assign each word a label': the label.
+    yield from sorted(objects, key=lambda child: child.dep_ == "dative")
     for child in verb.children:
         if child.dep_ == "nsubjpass":
             yield child
-        elif child.i > verb.i and child.dep_ in _OBJECTS and child.pos_ != "ADP":
-            if not _opens_clause(verb, child):
-                yield child
+        elif _changes(verb, child):
+            yield from (c for c in child.children if c.dep_ == "nsubj" and verb.i < c.i < child.i)
         elif child.dep_ == "prep" and _invents(verb, child):
             yield from (below for below in child.children if below.dep_ == "pobj")
+
+
+def _changes(verb: Token, result: Token) -> bool:
+    """'make the text longer', 'make it rhyme', 'paint it red'."""
+    if result.dep_ == "advmod":
+        return result.tag_ == "RBR"
+    return result.dep_ == "ccomp" and (
+        result.pos_ in {"ADJ", "ADV"} or verb.lemma_ in {"make", "let"}
+    )
 
 
 def _opens_clause(verb: Token, noun: Token) -> bool:
     """'Explain why ice floats' has no noun, also where the parser finds one in the clause."""
     between = verb.doc[verb.i + 1 : noun.i + 1]
-    return any(word.tag_ in {"WRB", "WP", "WDT"} or word.lower_ in {"whether", "if"} for word in between)
+    return any(
+        word.tag_ in {"WRB", "WP", "WDT"} or word.lower_ in {"whether", "if"} for word in between
+    )
 
 
 def _invents(verb: Token, preposition: Token) -> bool:
+    """'come up with a name', 'think of a name'; also 'fill in the form', read as a preposition."""
     lemma = verb.lemma_.lower()
     if preposition.lower_ == "with":
         return lemma == "come"
-    return preposition.lower_ == "of" and lemma == "think"
+    if preposition.lower_ == "of":
+        return lemma == "think"
+    return preposition.i == verb.i + 1 and lemma in lexicon.PARTICLES.get(preposition.lower_, ())
 
 
-def _noun_of(head: Token, verb: Token) -> str | None:
+def noun_of(head: Token, verb: Token) -> str | None:
     word = head.lower_
     if word in lexicon.QUANTITIES or head.tag_ == "CD":
         for child in head.children:
             if child.lower_ == "of":
                 for below in child.children:
                     if below.dep_ == "pobj":
-                        return _noun_of(below, verb)
+                        return noun_of(below, verb)
     if head.text == QUOTED or _is_quoted(head):
         return None
     if word in lexicon.PRONOUNS:

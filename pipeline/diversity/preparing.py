@@ -29,11 +29,16 @@ _LONG_QUOTE = re.compile(
     r"|(?<![\w'])'(?=\S)(?=[^'\n]*\s)[^'\n]{6,}(?<=\S)'(?!\w)"
 )
 _ASIDE = re.compile(r"\s[(\[][^()\[\]]{8,}[)\]]")
-_NUMBERING = re.compile(r"(?:^|(?<=\n)|(?<=\band ))\s*(?:\(?[a-z]\)|\(?\d{1,2}[.)](?!\d)|[-*•#>]+)\s*")
-_EXAMPLES = re.compile(
-    r"\n\s*(?:examples?|sample|input|output|constraints|notes?)\s*(?:input|output)?\s*\d*\s*:", re.IGNORECASE
+_NUMBERING = re.compile(
+    r"(?:^|(?<=\n)|(?<=\band ))\s*(?:\(?[a-z]\)|\(?\d{1,2}[.)](?!\d)|[-*•#>]+)\s*"
 )
-_CONTRACTED = re.compile(r"\b(what|who|how|where|when)s\b(?=\s+(?:the|a|an|your|his|her)\b)", re.IGNORECASE)
+_EXAMPLES = re.compile(
+    r"\n\s*(?:examples?|sample|input|output|constraints|notes?)\s*(?:input|output)?\s*\d*\s*:",
+    re.IGNORECASE,
+)
+_CONTRACTED = re.compile(
+    r"\b(what|who|how|where|when)s\b(?=\s+(?:the|a|an|your|his|her)\b)", re.IGNORECASE
+)
 _SPACES = re.compile(r"[^\S\n]+")
 _ENDS = frozenset(".?!:;")
 
@@ -71,7 +76,9 @@ def mark_sentences(doc: Doc) -> Doc:
         if starts_next and token.text not in {'"', "'", ")", "]"}:
             token.is_sent_start = True
             starts_next = False
-        if token.text in _ENDS and (token.whitespace_ or token.i + 1 == len(doc) or _breaks(doc, token.i + 1)):
+        if token.text in _ENDS and (
+            token.whitespace_ or token.i + 1 == len(doc) or _breaks(doc, token.i + 1)
+        ):
             starts_next = True
         elif token.text not in {'"', "'", ")", "]"}:
             starts_next = False

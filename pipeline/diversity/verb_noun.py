@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 
-from pipeline.diversity.parsing import PARSER_VERSION, parse_texts
+from pipeline.diversity.model import PARSER_VERSION
+from pipeline.diversity.parsing import parse_texts
 from pipeline.diversity.records import Method, VerbNoun
 
 __all__ = ["PARSER_VERSION", "analyse"]
 
 # Large enough that handing it over costs nothing, small enough that processes end together.
-_CHUNK = 256
+_CHUNK = 1024
 
 
-def analyse(
-    texts: Iterable[str], method: Method = "mended", processes: int = 1
-) -> list[VerbNoun]:
+def analyse(texts: Iterable[str], method: Method = "mended", processes: int = 1) -> list[VerbNoun]:
     """What each instruction asks for.
 
     A text that occurs again is not parsed again. The answer depends on the text, the method and
@@ -51,8 +51,14 @@ def analyse(
             found += read(chunk)
     else:
         workers = min(processes, len(chunks))
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
             for records in pool.map(read, chunks):
                 found += records
     by_text = dict(zip(distinct, found, strict=True))
     return [by_text[text] for text in texts]
+
+
+def _start_worker() -> None:
+    # spaCy imports torch where it is installed, which takes seconds and serves no model of ours.
+    # A worker is a process of our own, started for nothing else.
+    sys.modules["torch"] = None  # type: ignore[assignment]
