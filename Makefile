@@ -3,7 +3,7 @@
 ENGINE ?= cpu
 ARGS ?=
 PART ?=
-VERIFY_AREAS := run novelty evol
+VERIFY_AREAS := run novelty evol store
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest

@@ -200,9 +200,12 @@ class BlockerRow:
 class InstructionRow:
     """An instruction, admitted or not, at its address.
 
-    The last four are set by evolution only. `parent` is the position of the parent's row in this
-    run, `source:NUMBER` for a source instruction, or, of a source instruction itself, `RUN
-    STAGE/POSITION` where it comes from a run; `difficulty` is a rating from 1 to 10.
+    `operator`, `round` and `difficulty` (a rating from 1 to 10) are set by evolution only. `parent`
+    is the position of the parent's row in this run, `source:NUMBER` for a source instruction, or,
+    of a source instruction itself and of a dataset version's, `RUN STAGE/POSITION` where it comes
+    from a run. `origin` is where an imported one stands: `FILE line 12`. `root` is the id of the
+    instruction that a dataset version's descends from, as it was when the version was made; splits
+    are by it.
     """
 
     stage: str
@@ -218,11 +221,18 @@ class InstructionRow:
     operator: str | None = None
     round: int | None = None
     difficulty: int | None = None
+    origin: str | None = None
+    root: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceRow:
-    """An instance of the instruction at (stage, position); `index` counts as parsed."""
+    """An instance of the instruction at (stage, position); `index` counts as parsed.
+
+    `is_duplicate` says that an earlier row of an imported file was the same. `system` and
+    `further_turns` are of imported conversations: the system message, and what was said after the
+    first answer, as JSON: a list of [user, assistant].
+    """
 
     stage: str
     position: Position
@@ -231,6 +241,9 @@ class InstanceRow:
     output: str
     state: InstanceState
     reason: str | None = None
+    is_duplicate: bool = False
+    system: str | None = None
+    further_turns: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

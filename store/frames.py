@@ -55,15 +55,28 @@ SCHEMAS: dict[str, _Schema] = {
         "state": pl.String, "reason": pl.String, "evidence": pl.String, "score": pl.Float64,
         "blocker_source": pl.String, "blocker_reference": pl.String, "blocker_text": pl.String,
         "is_classification": pl.Boolean, "parent": pl.String, "parent_id": pl.String,
-        "operator": pl.String, "round": pl.Int32, "difficulty": pl.Int32,
+        "operator": pl.String, "round": pl.Int32, "difficulty": pl.Int32, "origin": pl.String,
+        "root_id": pl.String,
     },
     "instances": {
         "id": pl.String, "instruction_id": pl.String, "run_id": pl.String, **_POSITION,
         "index": pl.Int32, "input": pl.String, "output": pl.String, "state": pl.String,
-        "reason": pl.String,
+        "reason": pl.String, "is_duplicate": pl.Boolean, "system": pl.String,
+        "further_turns": pl.String,
     },
 }  # fmt: skip
-"""Columns of the tables that are filled from a run directory, in the migrations' order."""
+"""Columns of the tables that are filled from a run directory, in the migrations' order; what is
+derived from them (`DERIVED`) comes after."""
+_WORD = r"[^\s\x1c-\x1f]+"
+DERIVED: dict[str, dict[str, pl.Expr]] = {
+    "instructions": {"words": pl.col("text").str.count_matches(_WORD).cast(pl.Int32)},
+    "instances": {
+        "input_words": pl.col("input").str.count_matches(_WORD).cast(pl.Int32),
+        "output_words": pl.col("output").str.count_matches(_WORD).cast(pl.Int32),
+    },
+}
+"""Columns worked out when rows are ingested, so that no view has to: lengths in words, as
+`str.split` counts them."""
 
 _Values = tuple[Any, ...]
 
@@ -88,8 +101,8 @@ def batch_frames(run_id: str, batches: Iterable[Batch]) -> dict[str, pl.DataFram
     return {
         "completions": _frame("completions", _rows(run_id, completions, _completion)),
         "shots": _frame("shots", shots),
-        "instructions": _frame("instructions", _rows(run_id, instructions, _instruction)),
-        "instances": _frame("instances", _rows(run_id, instances, _instance)),
+        "instructions": _derived("instructions", _rows(run_id, instructions, _instruction)),
+        "instances": _derived("instances", _rows(run_id, instances, _instance)),
     }
 
 
@@ -155,15 +168,15 @@ def _instruction(run_id: str, key: str, row: InstructionRow) -> _Values:
     return (
         key, run_id, *_place(row.stage, row.position), row.text, row.state, row.reason, row.evidence,
         row.score, *blocked, row.is_classification, row.parent, parent_id(run_id, row), row.operator,
-        row.round, row.difficulty,
+        row.round, row.difficulty, row.origin, row.root,
     )  # fmt: skip
 
 
 def parent_id(run_id: str, row: InstructionRow) -> str | None:
-    """The id of the parent's row; of a source instruction, of its row in the run it comes from."""
+    """The id of the parent's row; of an instruction taken from a run, of its row there."""
     if row.parent is None:
         return None
-    if row.stage == "source":
+    if row.stage in ("source", "dataset"):
         address = Address.parse(row.parent.rpartition(" ")[2])
         return row_id(row.parent.rpartition(" ")[0], address.stage, address.position)
     if row.parent.startswith("source:"):
@@ -174,8 +187,13 @@ def parent_id(run_id: str, row: InstructionRow) -> str | None:
 def _instance(run_id: str, key: str, row: InstanceRow) -> _Values:
     return (
         key, row_id(run_id, row.stage, row.position), run_id, *_place(row.stage, row.position),
-        row.index, row.input, row.output, row.state, row.reason,
+        row.index, row.input, row.output, row.state, row.reason, row.is_duplicate, row.system,
+        row.further_turns,
     )  # fmt: skip
+
+
+def _derived(table: str, rows: Sequence[_Values]) -> pl.DataFrame:
+    return _frame(table, rows).with_columns(**DERIVED[table])
 
 
 def _frame(table: str, rows: Sequence[_Values]) -> pl.DataFrame:

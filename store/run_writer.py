@@ -38,7 +38,7 @@ class RunExistsError(UsageError):
     """Raised when a run id is given that a run has already."""
 
 
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 
 
 def check_new_run(store_path: Path, run_id: str) -> None:
@@ -51,7 +51,7 @@ def check_new_run(store_path: Path, run_id: str) -> None:
     """
     if not _RUN_ID.fullmatch(run_id):
         raise UsageError(
-            f"run id {run_id!r}: letters, digits, '.', '_' and '-' are allowed, 128 at most, the "
+            f"run id {run_id!r}: letters, digits, '.', '_', '@' and '-' are allowed, 128 at most, the "
             "first a letter or digit"
         )
     if (runs_directory(store_path) / run_id).exists():
