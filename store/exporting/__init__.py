@@ -1,0 +1,1 @@
+"""The parts of an export: which rows, checked, split, in which shape, written how."""
