@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.pacing import Pace
 from flows.progress import ProgressReporter
+from flows.publishing import Published as Published
+from flows.publishing import publish_store as publish_store
 from pipeline.config import Settings
 from pipeline.errors import EvoloomError, InterruptedRunError
 from pipeline.records import Address
@@ -29,8 +32,6 @@ from store.run_writer import HeldRun
 from store.snapshot import publish
 
 _INGEST_PATIENCE_S = 2.0
-_LONG_INGEST_S = 1.0
-_INGEST_PACE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,44 +169,21 @@ class _Ingester:
         self._thread.join()
 
     def _loop(self) -> None:
-        pause_s = self._interval_s
-        while not self._stop.wait(pause_s):
+        pace = Pace(self._interval_s)
+        began = time.monotonic()
+        while not self._stop.wait(pace.pause(time.monotonic() - began)):
             started = time.monotonic()
             # A store that is held or broken never stops a run: the spool keeps everything. What is
             # wrong with the run directory itself shows when the run writes there.
-            with contextlib.suppress(EvoloomError, OSError):
+            try:
                 self._run.spool.sync()
                 ingest(self._store_path, [self._run.path.name], wait_s=_INGEST_PATIENCE_S)
                 publish(self._store_path, wait_s=_INGEST_PATIENCE_S)
-            # However large the run grows, this takes a twentieth of its time at most.
-            took_s = time.monotonic() - started
-            long = took_s > _LONG_INGEST_S
-            pause_s = max(self._interval_s, _INGEST_PACE * took_s if long else 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What became of the store at the end of a command that writes."""
-
-    pending: str | None
-    """Why the live file could not be written, or None."""
-    damaged: tuple[str, ...]
-    """Run directories that could not be read."""
-
-
-def publish_store(store_path: Path, wait_s: float | None = None) -> Published:
-    """Ingest every spool and publish the snapshot; a held live file leaves `ingest pending`."""
-    try:
-        report = ingest(store_path, wait_s=wait_s)
-        publish(store_path, wait_s=wait_s)
-    except StoreBusyError as exc:
-        return Published(str(exc), ())
-    except (KeyboardInterrupt, RuntimeError) as exc:
-        # DuckDB turns a Ctrl-C during a statement into a RuntimeError.
-        if isinstance(exc, RuntimeError) and "interrupted" not in str(exc).lower():
-            raise
-        return Published("cut short by Ctrl-C; the next command that writes ingests it", ())
-    return Published(None, tuple(f"{item.run_id}: {item.message}" for item in report.damaged))
+            except StoreBusyError:
+                continue  # waiting cost the run nothing
+            except (EvoloomError, OSError):
+                pass
+            pace.add(time.monotonic() - started)
 
 
 def exit_code(end: RunEnd) -> int:

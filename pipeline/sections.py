@@ -175,5 +175,5 @@ class StoreSettings(Section):
     path: Path = Field(default=Path("evoloom.duckdb"), json_schema_extra=OPERATIONAL)
     """The DuckDB file; run directories lie beside it in `PATH.runs/`."""
     ingest_interval_s: PositiveFloat = Field(default=30.0, json_schema_extra=OPERATIONAL)
-    """Seconds between two ingests of a run that is going on; twenty times as long as an ingest
-    takes, where that is more than a second."""
+    """Seconds between two ingests of a run that is going on, at least; longer where ingesting and
+    publishing would take more than a twentieth of its time."""

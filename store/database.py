@@ -29,7 +29,7 @@ FILE_WAIT_S = 2.0
 """How long to wait for a live file that another program has open, in seconds."""
 LOCK_WAIT_S = 60.0
 """How long to wait for another evoloom process that is writing, in seconds."""
-INGEST_COMMAND = "evoloom store rebuild"
+INGEST_COMMAND = "evoloom store ingest"
 """What a user types to ingest what is pending, with nothing else to run."""
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {

@@ -10,15 +10,19 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import duckdb
 
 from pipeline.errors import UsageError
 from store import checked_lines
 from store.database import (
+    INGEST_COMMAND,
     StoreError,
     assert_no_wal,
     fsync_file,
@@ -30,6 +34,14 @@ from store.database import (
 
 KEPT_GENERATIONS = 2
 """Snapshots kept: the newest, and the one that a reader may just be opening."""
+
+_READER_SETTINGS = (
+    # Nothing may be downloaded behind the user's back.
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    # The store's times are UTC without a zone, so that `now() - taken_at` is right everywhere.
+    "SET TimeZone = 'UTC'",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +85,69 @@ def open_snapshot(store_path: Path) -> duckdb.DuckDBPyConnection:
     Raises:
         UsageError: nothing has been published yet.
     """
-    link = snapshot_link(store_path)
-    for _ in range(10):  # two publishes between resolving and opening remove the file just found
-        path = link.resolve()
-        if not path.exists():
-            continue
-        try:
-            return duckdb.connect(path, read_only=True)
-        except duckdb.Error as exc:
-            if path.exists():
-                raise StoreError(f"{path}: the snapshot cannot be opened: {exc}") from exc
-    raise UsageError(
-        f"{link}: no snapshot has been published yet; every command that writes publishes one, or "
-        f"type `evoloom store rebuild --store {store_path}`"
-    )
+    return _open_newest(store_path)[1]
+
+
+class SnapshotReader:
+    """A long-lived reader that moves over when a new snapshot is published; a context manager.
+
+    `current` gives a connection of the caller's own to the newest snapshot. One taken earlier goes
+    on reading its snapshot until it is closed, also when the file has been removed meanwhile. It may
+    be used from several threads.
+    """
+
+    def __init__(self, store_path: Path) -> None:
+        self._store_path = store_path
+        self._lock = threading.Lock()
+        self._path: Path | None = None
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def current(self) -> duckdb.DuckDBPyConnection:
+        """A new connection to the newest snapshot; the caller closes it.
+
+        Raises:
+            UsageError: nothing has been published yet.
+        """
+        with self._lock:
+            return self._newest().cursor()
+
+    def snapshot(self) -> Snapshot:
+        """What the newest snapshot says of itself.
+
+        Raises:
+            UsageError: nothing has been published yet.
+        """
+        with self._lock:
+            connection = self._newest()
+            assert self._path is not None
+            return _describe(self._store_path.with_name(self._path.name), connection)
+
+    def close(self) -> None:
+        """Let go of the snapshot; connections that were given out stay open."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = self._path = None
+
+    def _newest(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is not None and snapshot_link(self._store_path).resolve() == self._path:
+            return self._connection
+        path, connection = _open_newest(self._store_path)
+        if self._connection is not None:
+            self._connection.close()
+        self._path, self._connection = path, connection
+        return connection
 
 
 def read_snapshot(store_path: Path) -> Snapshot:
@@ -95,11 +156,39 @@ def read_snapshot(store_path: Path) -> Snapshot:
     Raises:
         UsageError: nothing has been published yet.
     """
-    with open_snapshot(store_path) as connection:
+    path, connection = _open_newest(store_path)
+    with connection:
+        return _describe(store_path.with_name(path.name), connection)
+
+
+def _open_newest(store_path: Path) -> tuple[Path, duckdb.DuckDBPyConnection]:
+    link = snapshot_link(store_path)
+    for _ in range(10):  # two publishes between resolving and opening remove the file just found
+        path = link.resolve()
+        if not path.exists():
+            continue
+        try:
+            connection = duckdb.connect(path, read_only=True)
+        except duckdb.Error as exc:
+            if path.exists():
+                raise StoreError(f"{path}: the snapshot cannot be opened: {exc}") from exc
+            continue
+        for setting in _READER_SETTINGS:
+            connection.execute(setting)
+        return path, connection
+    raise UsageError(
+        f"{link}: no snapshot has been published yet; every command that writes publishes one, or "
+        f"type `{INGEST_COMMAND} --store {store_path}`"
+    )
+
+
+def _describe(path: Path, connection: duckdb.DuckDBPyConnection) -> Snapshot:
+    try:
         row = connection.execute("SELECT generation, taken_at, run_ids FROM snapshot").fetchone()
+    except duckdb.Error as exc:
+        raise StoreError(f"{path}: the snapshot cannot be read: {exc}") from exc
     if row is None:
-        raise StoreError(f"{snapshot_link(store_path)}: is not a published snapshot")
-    path = store_path.with_name(f"{_stem(store_path)}.snapshot-{row[0]}.duckdb")
+        raise StoreError(f"{path}: is not a published snapshot")
     return Snapshot(path, int(row[0]), row[1], tuple(row[2]))
 
 

@@ -71,7 +71,7 @@ def test_a_hog_leaves_the_run_pending_and_everything_readable(store: Path, mode:
         assert f"process {pid}" in message
         assert "Not in it yet: night." in message
         assert "the next command that writes to the store ingests it" in message
-        assert f"evoloom store rebuild --store {store}" in message
+        assert f"evoloom store ingest --store {store}" in message
         with pytest.raises(StoreBusyError):
             rebuild(store)
 
