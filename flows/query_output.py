@@ -51,8 +51,7 @@ def write_text(result: Result, out: TextIO, file_format: TextFormat, *, wide: bo
         lines = _json_lines(columns, rows)
     else:
         lines = _table_lines(columns, rows, None if wide else _CELL_WIDTH)
-    for line in lines:
-        out.write(line)
+    out.writelines(lines)
 
 
 def write_parquet(result: Result, out: BinaryIO) -> None:

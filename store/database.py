@@ -185,6 +185,34 @@ def assert_no_wal(database: Path, store_path: Path) -> None:
         )
 
 
+@contextmanager
+def hold_closed(store_path: Path) -> Iterator[None]:
+    """Keep every other process from opening the live file while it is replaced.
+
+    DuckDB locks a file it opens with a POSIX record lock; holding that one works on files that
+    DuckDB itself refuses to open. A reader with the old file open would go on reading it, unnoticed;
+    a writer would leave its log beside the new file.
+    """
+    try:
+        descriptor = os.open(store_path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as exc:
+            raise StoreBusyError(busy_message(store_path, (), "")) from exc
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def quoted(path: Path) -> str:
+    """A path as a literal of SQL, for statements that take no parameter."""
+    return "'" + str(path).replace("'", "''") + "'"
+
+
 def fsync_file(path: Path) -> None:
     """Return when the file's content is on disk."""
     descriptor = os.open(path, os.O_RDONLY)

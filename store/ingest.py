@@ -126,6 +126,28 @@ def ingest_into(
     return IngestReport(tuple(done), tuple(damaged))
 
 
+def derive_run(connection: duckdb.DuckDBPyConnection, run_dir: Path, end: int) -> None:
+    """Write what ingesting a run's spool up to byte `end` comes to, into a database that has no
+    rows of the run.
+
+    Raises:
+        EvoloomError: a file of the run directory is damaged.
+    """
+    manifest = read_manifest(run_dir)
+    with transaction(connection):
+        _insert_seeds(connection, manifest)
+        for chunk in _chunks(spool_path(run_dir), 0, end):
+            _apply(connection, manifest.run_id, chunk, spool_path(run_dir))
+        _write_run(connection, _run_values(manifest, run_dir))
+
+
+def forget_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    """Delete everything of a run."""
+    with transaction(connection):
+        _forget(connection, run_id)
+        connection.execute("DELETE FROM runs WHERE run_id = ?", [run_id])
+
+
 def clear_flags(runs_dir: Path, run_ids: Sequence[str], report: IngestReport) -> None:
     """Clear `ingest_pending` of the runs that a finished ingest went through."""
     damaged = {run.run_id for run in report.damaged}
@@ -154,7 +176,7 @@ def _ingest_run(connection: duckdb.DuckDBPyConnection, run_dir: Path) -> RunInge
     stored = connection.execute(
         "SELECT * EXCLUDE (accepted, surplus) FROM runs WHERE run_id = ?", [manifest.run_id]
     ).fetchone()
-    offset = _resume_offset(connection, manifest.run_id, spool_path(run_dir))
+    offset = resume_offset(connection, manifest.run_id, spool_path(run_dir))
     restart = stored is not None and (offset is None or stored[-1] != row[-1])
     if restart or offset is None:
         offset = 0
@@ -184,7 +206,7 @@ def _ingest_run(connection: duckdb.DuckDBPyConnection, run_dir: Path) -> RunInge
     return RunIngest(manifest.run_id, 0, 0, restart)
 
 
-def _resume_offset(connection: duckdb.DuckDBPyConnection, run_id: str, spool: Path) -> int | None:
+def resume_offset(connection: duckdb.DuckDBPyConnection, run_id: str, spool: Path) -> int | None:
     """Where to go on reading; None where the spool is not the one that was read before.
 
     The spool is derived data: it may have been deleted and derived again, its streams interleaved
@@ -210,10 +232,12 @@ def _line_checksum(file: Any, start: int) -> str:
     return str(file.read(8).decode("ascii", "replace"))
 
 
-def _chunks(spool: Path, offset: int) -> Iterator[_Chunk]:
+def _chunks(spool: Path, offset: int, limit: int | None = None) -> Iterator[_Chunk]:
     chunk = _Chunk()
     chunk_start = start = offset
     for end, batch in read_batches(spool, offset):
+        if limit is not None and end > limit:
+            break
         chunk.batches.append(batch)
         chunk.marks[batch.stream] = (list(batch.position), end, start)
         start = end
