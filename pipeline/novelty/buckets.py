@@ -6,14 +6,14 @@ bitmaps differ in more than m + n - 2·need bits cannot have a common subsequenc
 What is left, a handful, is decided by rapidfuzz's bit-parallel LCS.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import LCSseq
 
-from pipeline.novelty.engine import NOVEL, Verdict
+from pipeline.novelty.engine import NOVEL, Verdict, highest
 from pipeline.novelty.rouge import NEVER, Rule, f_measure
 from pipeline.novelty.tokenizers import Tokenizer, has_letters
 
@@ -75,6 +75,9 @@ class BucketEngine:
             [f_measure(_lcs(coded, other), m, len(other)) for other in self._pool],
             dtype=np.float64,
         )
+
+    def nearest(self, text: str, k: int, hidden: Set[int]) -> list[Verdict]:
+        return highest(self.scores(text), k, hidden)
 
     def retract(self, entry: int) -> None:
         self._retracted.add(entry)

@@ -1,6 +1,6 @@
 """What every implementation of the index must do; the index itself keeps texts and locks."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +27,12 @@ class Engine(Protocol):
     def scores(self, text: str) -> NDArray[np.float64]:
         """Return the F-measure with every entry in entry order; of retracted ones any value."""
 
+    def nearest(self, text: str, k: int, hidden: Set[int]) -> list[Verdict]:
+        """Return the k highest scores with their entries, best first, the earlier among equals.
+
+        Entries in `hidden` are not found.
+        """
+
     def retract(self, entry: int) -> None:
         """Let an entry stop blocking."""
 
@@ -35,3 +41,16 @@ class Engine(Protocol):
 
     def maintain(self) -> None:
         """Put the engine in order for the size it has reached; readers may be at work meanwhile."""
+
+
+def highest(scores: NDArray[np.float64], k: int, hidden: Set[int]) -> list[Verdict]:
+    """Return the k highest of all scores as `Engine.nearest` does."""
+    if hidden:
+        scores = scores.copy()
+        scores[list(hidden)] = -1.0
+    k = min(k, len(scores) - len(hidden))
+    if k <= 0:
+        return []
+    candidates = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
+    best = candidates[np.argsort(-scores[candidates], kind="stable")][:k]
+    return list(zip(best.tolist(), scores[best].tolist(), strict=True))

@@ -1,12 +1,12 @@
 """The novelty filter as published, one comparison after the other: slow, short, the oracle."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.novelty.engine import NOVEL, Verdict
+from pipeline.novelty.engine import NOVEL, Verdict, highest
 from pipeline.novelty.rouge import Rule, f_measure
 from pipeline.novelty.tokenizers import Tokenizer, has_letters
 
@@ -52,6 +52,9 @@ class PlainEngine:
     def scores(self, text: str) -> NDArray[np.float64]:
         tokens = self._split(text)
         return np.array([_score(tokens, other) for other in self._pool], dtype=np.float64)
+
+    def nearest(self, text: str, k: int, hidden: Set[int]) -> list[Verdict]:
+        return highest(self.scores(text), k, hidden)
 
     def retract(self, entry: int) -> None:
         self._retracted.add(entry)

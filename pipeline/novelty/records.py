@@ -1,10 +1,10 @@
 """What the index answers with."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """The decision on one text.
 
     `blocker` is the text of the earliest pool entry that keeps this text out, `blocker_entry` its

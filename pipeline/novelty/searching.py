@@ -197,7 +197,8 @@ def search(
         start = integer(tree.table[slot + 1])
         block = start
         while block < start + count:
-            if tree.documents[block] >= best:
+            # Most texts find nothing, and for them the documents are not even fetched.
+            if best < held and tree.documents[block] >= best:
                 break
             end = min(block + _BLOCK, start + count)
             if _any_passes(tree.words[block:end], own, constant, slope):

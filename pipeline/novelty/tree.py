@@ -1,6 +1,6 @@
 """The prefix tree as an engine: arrays that grow, token numbers, and when to rebuild."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from threading import local
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.novelty.comparing import TABLED, tabulate
 from pipeline.novelty.engine import NOVEL, Verdict
 from pipeline.novelty.growing import rehash, rehash_copies
+from pipeline.novelty.nearest import nearest
 from pipeline.novelty.rouge import Rule, f_measure
 from pipeline.novelty.searching import ADD, ADMIT, CHECK, ENTER, KEEP, lcs_with_all, process
 from pipeline.novelty.state import (
@@ -115,6 +116,19 @@ class TreeEngine:
             scores: NDArray[np.float64] = 2 * precision * recall / (precision + recall)
         scores[lengths == 0] = 0.0
         return scores
+
+    def nearest(self, text: str, k: int, hidden: Set[int]) -> list[Verdict]:
+        tokens = self._look_up(text)
+        tree, documents, counters = self._state
+        held = int(counters[DOCUMENTS])
+        is_hidden = np.zeros(held, dtype=np.bool_)
+        is_hidden[list(hidden)] = True
+        k = min(k, held)
+        entries = np.empty(k, dtype=np.int64)
+        scores = np.empty(k, dtype=np.float64)
+        room = (is_hidden, np.empty(held, dtype=np.uint8), entries, scores)
+        found = nearest(tree, documents, counters, self._scratch(len(tokens)), tokens, *room)
+        return list(zip(entries[:found].tolist(), scores[:found].tolist(), strict=True))
 
     def retract(self, entry: int) -> None:
         # Zero tokens never fire; the postings go with the next rebuild.

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.novelty.engine import highest
 from pipeline.novelty.plain import PlainEngine
 from pipeline.novelty.rouge import Rule
 from pipeline.novelty.tree import TreeEngine
-from tests.unit.novelty.corpora import NEVER_SCAN, ROUGE, disagreements, judged, trees
+from tests.unit.novelty.corpora import (
+    NEVER_SCAN,
+    ROUGE,
+    adversarial,
+    disagreements,
+    judged,
+    trees,
+)
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -19,6 +27,24 @@ def test_all_implementations_decide_alike(seed: int) -> None:
 @pytest.mark.parametrize("first", range(1000, 1240, 40))
 def test_all_implementations_decide_alike_on_240_corpora(first: int) -> None:
     assert [line for seed in range(first, first + 40) for line in disagreements(seed)] == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_nearest_finds_what_comparing_with_all_finds(seed: int) -> None:
+    rule, texts = adversarial(seed, 400)
+    texts += [" ".join(text.split() * 30) for text in texts[:10]]  # beyond the count in a word
+    plain, tree = PlainEngine(rule, ROUGE), TreeEngine(rule, ROUGE)
+    for engine in (plain, tree):
+        engine.add(texts)
+    hidden = {3, 5, 8}
+    for text in [*texts[::23], texts[-1], "", "unknown words alone"]:
+        for k in (1, 2, 7, len(texts)):
+            expected = highest(tree.scores(text), k, hidden)
+            assert tree.nearest(text, k, hidden) == expected
+            assert len(expected) == min(k, len(texts) - 3)
+    # The scores themselves are those of the published arithmetic.
+    for text in texts[:400:97]:
+        assert tree.nearest(text, 5, hidden) == plain.nearest(text, 5, hidden)
 
 
 def test_documents_that_share_no_more_than_the_path_are_not_lost() -> None:
