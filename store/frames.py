@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import polars as pl
+import pyarrow
 
 from pipeline.records import (
     Address,
@@ -200,12 +201,18 @@ def _frame(table: str, rows: Sequence[_Values]) -> pl.DataFrame:
     schema = SCHEMAS[table]
     if not rows:
         return pl.DataFrame(schema=schema)
-    columns: dict[str, Sequence[Any]] = dict(zip(schema, zip(*rows, strict=True), strict=True))
+    columns: dict[str, Any] = dict(zip(schema, zip(*rows, strict=True), strict=True))
+    if "position" in columns:
+        # Polars looks at lists one by one; Arrow takes them as they are.
+        lists = pyarrow.array(columns["position"], pyarrow.list_(pyarrow.int32()))
+        columns["position"] = pl.from_arrow(lists)
     try:
         return pl.DataFrame(columns, schema=schema)
     except UnicodeEncodeError:  # a lone surrogate somewhere: rare, so only now look for it
         cleaned = {
-            name: [storable(value) if isinstance(value, str) else value for value in column]
+            name: column
+            if isinstance(column, pl.Series)
+            else [storable(value) if isinstance(value, str) else value for value in column]
             for name, column in columns.items()
         }
         return pl.DataFrame(cleaned, schema=schema)
