@@ -153,9 +153,9 @@ COMMENT ON COLUMN instruction_kinds.share IS 'Their share of all distinct accept
 
 CREATE VIEW novelty_distribution AS
 WITH scored AS (
-  SELECT run_id, count(*) AS instructions
+  SELECT run_id, pool_size, count(*) AS instructions
   FROM novelty_scores
-  GROUP BY run_id
+  GROUP BY run_id, pool_size
 ),
 counted AS (
   SELECT run_id, 'seed' AS against, least(floor(seed_score * 20), 19)::INTEGER AS bin, count(*) AS count
@@ -173,12 +173,12 @@ bins AS (
     runs.run_id,
     against,
     bin::INTEGER AS bin,
-    -- Scores of a part would look like those of the whole.
+    -- Scores of a part, or within a smaller pool, would look like those of the whole.
     coalesce(scored.instructions, 0) = runs.accepted AS is_complete
   FROM runs
   CROSS JOIN (VALUES ('pool'), ('seed')) AS sides(against)
   CROSS JOIN range(20) AS numbers(bin)
-  LEFT JOIN scored USING (run_id)
+  LEFT JOIN scored ON scored.run_id = runs.run_id AND scored.pool_size = runs.accepted
   WHERE runs.accepted > 0
 )
 SELECT
