@@ -12,14 +12,12 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from store.sql import Column, Result
-
-TextFormat = Literal["table", "csv", "json"]
 
 _CELL_WIDTH = 60
 """Columns of a terminal that a cell of a table takes at most, unless the table is wide."""
@@ -30,13 +28,14 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NEEDS_QUOTES = re.compile(r'[",\r\n]')
 
 
-def write_text(result: Result, out: TextIO, file_format: TextFormat, *, wide: bool = False) -> None:
+def write_text(result: Result, out: TextIO, file_format: str, *, wide: bool = False) -> None:
     """Write a result as text.
 
     CSV: NULL is nothing, an empty text is `""`, lists and structs are JSON. JSON: one array, an
     object a row and a line; numbers keep all their digits; columns of type JSON are nested.
 
     Args:
+        file_format: `table`, `csv` or `json`.
         wide: a table's cells are not cut.
 
     Raises:

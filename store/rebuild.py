@@ -108,4 +108,4 @@ def _take_over(connection: duckdb.DuckDBPyConnection, kept: dict[str, pyarrow.Ta
             )
     except duckdb.Error:  # columns of another version
         return None
-    return sum(rows.num_rows for rows in kept.values())
+    return sum(int(rows.num_rows) for rows in kept.values())

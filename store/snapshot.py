@@ -37,10 +37,10 @@ KEPT_GENERATIONS = 2
 
 _READER_SETTINGS = (
     # Nothing may be downloaded behind the user's back.
-    "SET autoinstall_known_extensions = false",
-    "SET autoload_known_extensions = false",
+    "SET GLOBAL autoinstall_known_extensions = false",
+    "SET GLOBAL autoload_known_extensions = false",
     # The store's times are UTC without a zone, so that `now() - taken_at` is right everywhere.
-    "SET TimeZone = 'UTC'",
+    "SET GLOBAL TimeZone = 'UTC'",
 )
 
 
@@ -136,18 +136,14 @@ class SnapshotReader:
     def close(self) -> None:
         """Let go of the snapshot; connections that were given out stay open."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
+            # Not closed: DuckDB would close the cursors that were given out with it.
             self._connection = self._path = None
 
     def _newest(self) -> duckdb.DuckDBPyConnection:
         if self._connection is not None and snapshot_link(self._store_path).resolve() == self._path:
             return self._connection
-        path, connection = _open_newest(self._store_path)
-        if self._connection is not None:
-            self._connection.close()
-        self._path, self._connection = path, connection
-        return connection
+        self._path, self._connection = _open_newest(self._store_path)
+        return self._connection
 
 
 def read_snapshot(store_path: Path) -> Snapshot:

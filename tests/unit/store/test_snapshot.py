@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -7,7 +8,7 @@ from pipeline.errors import UsageError
 from store.database import StoreBusyError, StoreError, temporary_path, wal_path
 from store.ingest import ingest
 from store.rebuild import rebuild
-from store.snapshot import open_snapshot, publish, read_snapshot, snapshot_link
+from store.snapshot import SnapshotReader, open_snapshot, publish, read_snapshot, snapshot_link
 from tests.support.run_directories import SyntheticRun, write_run
 from tests.support.stores import dump
 
@@ -134,3 +135,64 @@ class TestRebuild:
         store.with_name("evoloom.duckdb.wal").write_bytes(b"of the old file")
         rebuild(store)
         assert dump(store) == expected
+
+
+class TestReader:
+    def test_it_moves_over_when_the_snapshot_changes(self, store: Path) -> None:
+        publish(store)
+        with SnapshotReader(store) as reader:
+            held = reader.current()
+            assert runs_of(held) == ["first"]
+            for number in range(3):  # the file that it opened is removed by the third
+                write_run(store, SyntheticRun(f"later-{number}", positions=1))
+                ingest(store)
+                publish(store)
+                assert reader.snapshot().generation == 2 + number
+                with reader.current() as connection:
+                    assert len(runs_of(connection)) == 2 + number
+            assert "evoloom.snapshot-1.duckdb" not in names(store)
+            assert runs_of(held) == ["first"]
+            held.close()
+
+    def test_it_stays_where_it_is_while_nothing_changes(
+        self, store: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        publish(store)
+        with SnapshotReader(store) as reader:
+            reader.current().close()
+            monkeypatch.setattr(duckdb, "connect", None)
+            assert runs_of(reader.current()) == ["first"]
+
+    def test_what_it_gave_out_survives_it(self, store: Path) -> None:
+        publish(store)
+        with SnapshotReader(store) as reader:
+            held = reader.current()
+        assert runs_of(held) == ["first"]
+        held.close()
+
+    def test_threads_share_it(self, store: Path) -> None:
+        publish(store)
+        with SnapshotReader(store) as reader, ThreadPoolExecutor(4) as pool:
+
+            def count(_: int) -> int:
+                with reader.current() as connection:
+                    return len(runs_of(connection))
+
+            found = [pool.submit(count, number) for number in range(20)]
+            write_run(store, SyntheticRun("second", positions=1))
+            ingest(store)
+            publish(store)
+            assert {future.result() for future in found} <= {1, 2}
+            assert count(0) == 2
+
+    def test_before_the_first_it_is_a_usage_error(self, store: Path) -> None:
+        with SnapshotReader(store) as reader:
+            with pytest.raises(UsageError, match="evoloom store ingest"):
+                reader.current()
+            publish(store)
+            assert runs_of(reader.current()) == ["first"]
+
+
+def runs_of(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    rows = connection.execute("SELECT run_id FROM runs ORDER BY run_id").fetchall()
+    return [str(run_id) for (run_id,) in rows]
