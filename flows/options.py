@@ -53,3 +53,13 @@ def store_path(store: Path | None, config: Path | None = None) -> Path:
     from pipeline.config import load_settings
 
     return store if store is not None else load_settings(config_file=config).store.path
+
+
+def store_flag(store_path: Path) -> str:
+    """` --store PATH` for a command that is shown to be typed; nothing where it is the default."""
+    import shlex
+
+    from pipeline.sections import StoreSettings
+
+    is_default = store_path == StoreSettings().path
+    return "" if is_default else f" --store {shlex.quote(str(store_path))}"

@@ -50,6 +50,7 @@ def rederive(
     find_runs(runs_directory(store_path), [source_id])
     source_dir = runs_directory(store_path) / source_id
     source = read_manifest(source_dir).raw
+    method_of(source)  # before anything is written
     manifest = _changed_manifest(source, changes, run_id or new_run_id(source["kind"]))
     files = {
         name: (source_dir / name).read_bytes()

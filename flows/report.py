@@ -10,9 +10,10 @@ from typing import Any
 
 import typer
 
-from flows import evol_report
-from flows.execution import Published, exit_code
+from flows import datasets_report, evol_report, import_report
+from flows.execution import exit_code
 from flows.progress import duration
+from flows.publishing import print_published as print_published
 from flows.runs import RunResult
 from pipeline.config import Settings
 from pipeline.evol_instruct.manifest import KIND as EVOL_INSTRUCT
@@ -20,9 +21,12 @@ from pipeline.records import Usage
 from pipeline.run.ledger import cost_of
 from store.queries import RunDetail, RunSummary, list_runs, show_run
 from store.run_directory import runs_directory
+from store.run_names import resolve_run
 from store.run_rows import sample_instances
 from store.run_writer import is_held
 
+_WITHOUT_TEACHER: dict[str, Any] = {"import": import_report, "dataset": datasets_report}
+"""Kinds of runs that ask no teacher, and what reports on them."""
 _SAMPLES = 5
 _WIDTH = 100
 
@@ -57,14 +61,6 @@ def finish(result: RunResult, store_path: Path, *, as_json: bool) -> None:
     raise typer.Exit(exit_code(result.end))
 
 
-def print_published(published: Published) -> None:
-    """Say what could not be written to the store, if anything."""
-    if published.pending:
-        typer.echo(f"ingest pending: {published.pending}", err=True)
-    for problem in published.damaged:
-        typer.echo(f"not ingested: {problem}", err=True)
-
-
 def print_runs(store_path: Path, *, as_json: bool) -> None:
     """The runs of a store."""
     runs = [_with_live_state(run, store_path) for run in list_runs(store_path)]
@@ -87,7 +83,7 @@ def print_runs(store_path: Path, *, as_json: bool) -> None:
 
 def print_run(store_path: Path, run_id: str, *, as_json: bool) -> None:
     """One run in full."""
-    detail = show_run(store_path, run_id)
+    detail = show_run(store_path, resolve_run(runs_directory(store_path), run_id))
     if as_json:
         typer.echo(json.dumps(_as_json(detail, store_path), ensure_ascii=False, indent=2))
     else:
@@ -142,10 +138,8 @@ def _print_detail(detail: RunDetail, store_path: Path) -> None:
     run = _with_live_state(detail.summary, store_path)
     echo = typer.echo
     echo(f"run {run.run_id}: {_state(run)}")
-    echo(
-        f"  {made_of(detail)}; run seed {detail.manifest.run_seed}; model "
-        f"{detail.manifest.raw.get('model')}"
-    )
+    asked = f"; run seed {detail.manifest.run_seed}; model {detail.manifest.raw.get('model')}"
+    echo(f"  {made_of(detail)}{'' if run.kind in _WITHOUT_TEACHER else asked}")
     echo("\nfunnel")
     for text, count, depth in funnel_lines(detail):
         echo(f"  {'  ' * depth}{text:<{48 - 2 * depth}} {count:>7}")
@@ -165,13 +159,16 @@ def _print_detail(detail: RunDetail, store_path: Path) -> None:
         if sample.input:
             echo(f"      input:  {_short(sample.input)}")
         echo(f"      output: {_short(sample.output)}")
-    _print_usage(detail)
+    if run.kind not in _WITHOUT_TEACHER:
+        _print_usage(detail)
     echo(f"\nstore {store_path}, run directory {runs_directory(store_path) / run.run_id}")
 
 
 def made_of(detail: RunDetail) -> str:
     """What a run made, in a few words."""
     run = detail.summary
+    if run.kind in _WITHOUT_TEACHER:
+        return str(_WITHOUT_TEACHER[run.kind].made_of(detail))
     if detail.evolution:
         source = sum(count.accepted for count in detail.evolution if count.round is None)
         name = (detail.manifest.raw.get("source") or {}).get("name")
@@ -182,6 +179,8 @@ def made_of(detail: RunDetail) -> str:
 
 def funnel_lines(detail: RunDetail) -> list[tuple[str, int, int]]:
     """A run's funnel: text, count, depth of indentation."""
+    if detail.manifest.kind in _WITHOUT_TEACHER:
+        return list(_WITHOUT_TEACHER[detail.manifest.kind].funnel_lines(detail))
     if detail.evolution or detail.manifest.kind == EVOL_INSTRUCT:
         return list(evol_report.funnel_lines(detail))
     funnel = detail.funnel

@@ -72,7 +72,8 @@ def list_run_ids(runs_dir: Path) -> list[str]:
     """The runs in a folder, in ascending order; a folder without a manifest is not (yet) a run."""
     if not runs_dir.is_dir():
         return []
-    return sorted(entry.parent.name for entry in runs_dir.glob("*/manifest.json"))
+    # A hidden folder is a run in the making that a kill left behind.
+    return sorted(entry.parent.name for entry in runs_dir.glob("[!.]*/manifest.json"))
 
 
 def is_run(store_path: Path, run_id: str) -> bool:

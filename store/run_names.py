@@ -46,6 +46,11 @@ def list_versions(runs_dir: Path, name: str | None = None) -> list[VersionId]:
     )
 
 
+def is_known(runs_dir: Path, name: str) -> bool:
+    """Whether `resolve_run` would find something."""
+    return name in list_run_ids(runs_dir) or bool(list_versions(runs_dir, name))
+
+
 def resolve_run(runs_dir: Path, name: str) -> str:
     """The run that is meant by a name: the one with this id, else the newest version of the dataset.
 
