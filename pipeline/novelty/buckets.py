@@ -48,6 +48,7 @@ class BucketEngine:
         self._numbers: dict[Any, int] = {}
         self._pool: list[_Coded] = []
         self._buckets: dict[int, _Bucket] = {}
+        self._known_partners: dict[int, tuple[int, list[tuple[_Bucket, int, int]]]] = {}
         self._retracted: set[int] = set()
         self._untokenized = 0
 
@@ -93,31 +94,37 @@ class BucketEngine:
         if not m:
             return NOVEL
         bitmap = np.uint64(_bitmap(numbers))
-        least, most = self._rule.span(m)
-        found = []
-        lengths = range(least, most + 1)
-        if len(lengths) > len(self._buckets):
-            lengths = sorted(n for n in self._buckets if least <= n <= most)  # type: ignore[assignment]
-        for n in lengths:
-            bucket = self._buckets.get(n)
-            if bucket is None:
-                continue
-            need = self._rule.need(m, n)
-            if need == NEVER:
-                continue
-            differing = np.bitwise_count(bucket.bitmaps[: bucket.size] ^ bitmap)
-            near = (differing <= m + n - 2 * need).nonzero()[0]
-            if near.size:
-                found.append(bucket.entries[near])
-        if not found:
-            return NOVEL
         coded = _code(numbers)
-        for entry in np.sort(np.concatenate(found)).tolist():
-            other = self._pool[entry]
-            lcs = _lcs(coded, other)
-            if lcs >= self._rule.need(m, len(other)) and entry not in self._retracted:
-                return entry, f_measure(lcs, m, len(other))
-        return NOVEL
+        best, best_lcs = len(self._pool), 0
+        for bucket, room, need in self._partners(m):
+            differing = np.bitwise_count(bucket.bitmaps[: bucket.size] ^ bitmap)
+            near = (differing <= room).nonzero()[0]
+            if not near.size:
+                continue
+            for entry in bucket.entries[near].tolist():
+                if entry >= best:
+                    break
+                lcs = _lcs(coded, self._pool[entry])
+                if lcs >= need and entry not in self._retracted:
+                    best, best_lcs = entry, lcs
+                    break
+        if not best_lcs:
+            return NOVEL
+        return best, f_measure(best_lcs, m, len(self._pool[best]))
+
+    def _partners(self, m: int) -> list[tuple[_Bucket, int, int]]:
+        """Buckets that can hold a blocker of a text of m tokens, each with the most bits in which
+        bitmaps may differ and the LCS length that fires; made again when a bucket is new."""
+        known = self._known_partners.get(m)
+        if known is None or known[0] != len(self._buckets):
+            least, most = self._rule.span(m)
+            found = []
+            for n, bucket in self._buckets.items():
+                need = self._rule.need(m, n) if least <= n <= most else NEVER
+                if need != NEVER:
+                    found.append((bucket, m + n - 2 * need, need))
+            known = self._known_partners[m] = (len(self._buckets), found)
+        return known[1]
 
     def _append(self, numbers: list[int]) -> None:
         entry = len(self._pool)
@@ -164,9 +171,10 @@ def _code(numbers: list[int]) -> _Coded:
 
 
 def _lcs(left: _Coded, right: _Coded) -> int:
-    if isinstance(left, str) != isinstance(right, str):
+    if type(left) is not type(right):
         left, right = _spell(left), _spell(right)
-    return int(LCSseq.similarity(left, right))
+    lcs: int = LCSseq.similarity(left, right)
+    return lcs
 
 
 def _spell(coded: _Coded) -> tuple[int, ...]:

@@ -19,6 +19,9 @@ from pipeline.novelty.state import (
     ELEMENTS,
     FORESTS,
     FULL,
+    FULL_ELEMENTS,
+    FULL_POSTINGS,
+    FULL_TABLE,
     INDEXED,
     NODES,
     POSTINGS,
@@ -122,6 +125,7 @@ def _take_block(tree: Tree, counters: Any, size: int) -> int:
         return head
     top = integer(counters[POSTINGS])
     if top + (1 << size) > len(tree.words):
+        counters[FULL] |= FULL_POSTINGS
         return -1
     counters[POSTINGS] = top + (1 << size)
     return top
@@ -142,6 +146,7 @@ def _append(
     base = find(table, key)
     if base < 0:
         if 2 * (counters[NODES] + 1) > len(table) // 4:
+            counters[FULL] |= FULL_TABLE
             return -1
         counters[NODES] += 1
         base = -1 - base
@@ -229,8 +234,10 @@ def _split(
             n = integer(documents.counts[document])
             children += min(n - 1, n - need_of(limits, least_of(limits, n), n) + depth)
     if counters[POSTINGS] + 4 * children > len(tree.words):
+        counters[FULL] |= FULL_POSTINGS
         return False
     if 2 * (counters[NODES] + children + 1) > len(table) // 4:
+        counters[FULL] |= FULL_TABLE
         return False
     # A posting stays, or goes to every element that can be the next shared one.
     kept = 0
@@ -316,15 +323,13 @@ def enter(
         slot = _append(tree, counters, key, element, document, word)
         if slot < 0:
             s.pending[0] = top
-            counters[FULL] = 1
             return False
         top -= 1
         long = integer(tree.table[slot + 2] & _LOW) > limits.split
         whole = tree.table[slot + 3] & SPLIT_BIT == _ZERO
         if long and whole and depth < 3:
-            done = _split(tree, documents, limits, counters, slot, depth)
-            if not done:
-                counters[FULL] = 1
+            # One that waits for room is split when the next posting comes.
+            _split(tree, documents, limits, counters, slot, depth)
     s.pending[0] = -1
     counters[INDEXED] = document + 1
     return True
@@ -345,7 +350,7 @@ def _begin(tree: Tree, limits: Limits, counters: Any, s: Scratch, document: int,
         kept = min(n, n - need + depth)
         if start + kept > len(tree.elements):
             s.pending[0] = -1
-            counters[FULL] = 1
+            counters[FULL] |= FULL_ELEMENTS
             return False
         for i in range(kept):
             tree.elements[start + i] = s.elements[i]

@@ -22,10 +22,14 @@ NODES = 4  # slots in use in `Tree.table`
 IDS = 5  # token and element numbers given out
 COPIES = 6  # slots in use in `Documents.copies`
 RANKED = 7  # ids below this have a rank in `Tree.ranks`
-FULL = 8  # set when something had to wait for larger arrays
+FULL = 8  # which arrays something had to wait for: the FULL_ bits
 INDEXED = 9  # documents in the tree; the rest is held but not yet indexed
 WORDS = 10  # keys in the default tokenizer's table
 COUNTERS = 16
+
+FULL_TABLE = 1
+FULL_POSTINGS = 2
+FULL_ELEMENTS = 4
 
 # A document's word: 56 bits parity of its elements, above them its token count, at most 255.
 COUNT_SHIFT = 56

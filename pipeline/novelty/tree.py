@@ -19,6 +19,9 @@ from pipeline.novelty.state import (
     DOCUMENTS,
     ELEMENTS,
     FULL,
+    FULL_ELEMENTS,
+    FULL_POSTINGS,
+    FULL_TABLE,
     IDS,
     INDEXED,
     NODES,
@@ -273,22 +276,18 @@ def _longer(array: NDArray[Any], needed: int) -> NDArray[Any]:
 
 
 def _enlarged(tree: Tree, counters: NDArray[np.int64]) -> Tree:
-    """Return the tree with larger arrays wherever the present ones are more than a third full.
-
-    Which of them was too small is not known here, and one that is less full than that was not it:
-    what waits is small against the tree, except in a tree of a few nodes, where room is cheap.
-    """
-    table = tree.table
-    if len(table) < 1 << 16 or 16 * counters[NODES] > len(table):
-        larger = np.zeros(2 * len(table), dtype=np.uint64)
-        rehash(table, larger)
-        table = larger
-    words, documents, elements = tree.words, tree.documents, tree.elements
-    if len(words) < 1 << 16 or 3 * counters[POSTINGS] > len(words):
-        words, documents = _longer(words, len(words) + 1), _longer(documents, len(words) + 1)
-    if len(elements) < 1 << 16 or 3 * counters[ELEMENTS] > len(elements):
-        elements = _longer(elements, len(elements) + 1)
-    return tree._replace(table=table, words=words, documents=documents, elements=elements)
+    """Return the tree with larger ones of those arrays that something had to wait for."""
+    full = int(counters[FULL])
+    if full & FULL_TABLE:
+        table = np.zeros(2 * len(tree.table), dtype=np.uint64)
+        rehash(tree.table, table)
+        tree = tree._replace(table=table)
+    if full & FULL_POSTINGS:
+        words = _longer(tree.words, len(tree.words) + 1)
+        tree = tree._replace(words=words, documents=_longer(tree.documents, len(words)))
+    if full & FULL_ELEMENTS:
+        tree = tree._replace(elements=_longer(tree.elements, len(tree.elements) + 1))
+    return tree
 
 
 def _new_tree(documents: int) -> Tree:
