@@ -3,7 +3,7 @@ WITH verbs AS (
   SELECT run_id, verb, sum(count) AS verb_count
   FROM verb_noun_pairs
   WHERE method = 'mended'
-  GROUP BY ALL
+  GROUP BY run_id, verb
   QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY verb_count DESC, verb) <= 20
 )
 SELECT run_id, verb, verb_count, noun, count, share, example
