@@ -20,6 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Failed
 
+from flows.analysis import analyse_after
 from flows.execution import Published, publish_store
 from flows.methods import METHODS
 from flows.prefect_progress import Courier
@@ -155,6 +156,10 @@ def publish(job: Job) -> None:
     """Bring the store up to date and publish its snapshot. The run's process did it too, unless the
     store was held or the process was killed."""
     job.published = publish_store(job.store_settings.store.path)
+    if job.published.pending is None and job.end is not None and job.end.state != "interrupted":
+        # Nothing is left to do unless the run's process was killed or could not write.
+        settings = job.store_settings
+        analyse_after(settings.store.path, job.run_id, settings, get_run_logger().info)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

@@ -177,3 +177,9 @@ class StoreSettings(Section):
     ingest_interval_s: PositiveFloat = Field(default=30.0, json_schema_extra=OPERATIONAL)
     """Seconds between two ingests of a run that is going on, at least; longer where ingesting and
     publishing would take more than a twentieth of its time."""
+    analyse: bool = Field(default=True, json_schema_extra=OPERATIONAL)
+    """Whether what a run, an import or a dataset version made is analysed at its end: verb-noun
+    pairs and novelty, as by `evoloom store analyse`."""
+    analyse_processes: PositiveInt | None = Field(default=None, json_schema_extra=OPERATIONAL)
+    """Processes that parse instructions at once, each with a language model of 200 MB; unset: one a
+    core, fewer where there is little to parse."""

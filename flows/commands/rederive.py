@@ -23,11 +23,13 @@ def rederive(
     """
     import json
 
+    from flows.analysis import analyse_made
     from flows.rederive import rederive as derive
     from flows.report import print_published
 
     place = store_path(store)
     result = derive(run, place, flags(sets, None), run_id)
+    analyse_made(place, [result.run_id], result.published)
     if as_json:
         value = {
             "run_id": result.run_id,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.analyse import analyse
 from flows.options import JsonOption, StoreOption, store_path
 
 app = typer.Typer(help="The DuckDB store.", no_args_is_help=True)
@@ -138,3 +139,6 @@ def rebuild(store: StoreOption = None, as_json: JsonOption = False) -> None:
             "Verb-noun pairs and novelty scores are in no run directory, and the old file could not "
             f"be read: `evoloom store analyse --store {place}` works them out again."
         )
+
+
+app.command("analyse")(analyse)

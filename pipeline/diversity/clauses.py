@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from pipeline.diversity import lexicon
 from pipeline.diversity.model import known_verbs
 from pipeline.diversity.objects import find_noun, has_object, noun_of
+from pipeline.diversity.preparing import QUOTED
+from pipeline.diversity.questions import opening_question, question_word
 
 if TYPE_CHECKING:
     from spacy.tokens import Span, Token
@@ -38,7 +40,7 @@ def find_requests(sentence: Span, number: int) -> list[Request]:
     words = [token for token in sentence if not token.is_punct and not token.is_space]
     if not words or is_example(sentence):
         return []
-    word = _opening_question(sentence, words)
+    word = opening_question(sentence, words)
     if word:
         return [Request("question", "", None, number, word)]
     found = [request for verb in _clause_verbs(sentence.root) for request in _read(verb, number)]
@@ -55,72 +57,6 @@ def is_example(sentence: Span) -> bool:
     """Whether a sentence shows by example what was asked, and asks nothing."""
     opening = sentence.text.lstrip(' "(').lower()
     return opening.startswith(("for example", "for instance", "e.g.", "i.e.", "example"))
-
-
-# Questions
-
-
-def _opening_question(sentence: Span, words: list[Token]) -> str | None:
-    """Of a marked sentence that opens as only a question does, whatever its parse is."""
-    if len(words) < 2:
-        return None
-    first, second = words[0], words[1]
-    if not any(token.text == "?" for token in sentence[-3:]):
-        return "yes_no" if first.lower_ in {"is", "are", "was", "were", "does", "did"} else None
-    if first.lower_ in lexicon.QUESTION_WORDS:
-        return (
-            _sense(first) if first.lower_ not in {"when", "where"} or second.pos_ == "AUX" else None
-        )
-    if first.lower_ in lexicon.ASKING and not (
-        first.lower_ in lexicon.POLITE and second.lower_ == "you"
-    ):
-        return "yes_no"
-    return None
-
-
-def question_word(sentence: Span, words: list[Token]) -> str | None:
-    """The question word of a sentence that asks for an answer; `yes_no` where it has none."""
-    marked = any(token.text == "?" for token in sentence[-3:])
-    opening = [word for word in words if word.lower_ not in {"so", "and", "but", "then", "now"}][:4]
-    if not opening:
-        return None
-    for place, word in enumerate(opening):
-        if word.lower_ in lexicon.QUESTION_WORDS and (
-            marked or place == 0 or words[place - 1].pos_ == "ADP"
-        ):
-            if not marked and not _asks_without_mark(word, sentence):
-                return None
-            return _sense(word)
-    if not marked:
-        return None
-    if opening[0].pos_ == "AUX" or opening[0].lower_ in {"do", "does", "did"}:
-        return "yes_no"
-    for word in words:
-        if word.lower_ in lexicon.QUESTION_WORDS and word.dep_ != "mark" and not _is_relative(word):
-            return _sense(word)
-    return "yes_no"
-
-
-def _sense(word: Token) -> str:
-    if word.lower_ == "what" or word.lower_ not in lexicon.QUESTION_WORDS:
-        return "what"
-    return lexicon.QUESTION_WORDS[word.lower_]
-
-
-def _is_relative(word: Token) -> bool:
-    clause = word.head if word.dep_ != "det" else word.head.head
-    return clause.dep_ in {"relcl", "acl"}
-
-
-def _asks_without_mark(word: Token, sentence: Span) -> bool:
-    """'What are the best sites' asks; 'When it rains we stay' does not."""
-    if word.lower_ not in {"when", "where"}:
-        return True
-    following = sentence.doc[word.i + 1 : word.i + 2]
-    return bool(following) and following[0].pos_ == "AUX"
-
-
-# Requests
 
 
 def _clause_verbs(root: Token) -> Iterator[Token]:
@@ -188,7 +124,7 @@ def _read(verb: Token, number: int) -> Iterator[Request]:
     if force is None:
         return
     action = _action(verb)
-    if action is None:
+    if action is None or action.text == QUOTED:
         return
     lemma = _lemma(action)
     if force == "asks" and verb.dep_ != "conj":
@@ -414,7 +350,9 @@ def _shared_noun(verb: Token) -> str | None:
         None,
     )
     if following is not None and all(
-        child.dep_ in {"cc", "conj", "punct", "advmod"} for child in verb.children if child.i > verb.i
+        child.dep_ in {"cc", "conj", "punct", "advmod"}
+        for child in verb.children
+        if child.i > verb.i
     ):
         return find_noun(following)
     return None

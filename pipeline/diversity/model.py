@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -22,10 +23,24 @@ PARSER_VERSION = (
 @cache
 def language() -> Language:
     """The model with the parts the rules need: no named entities, no second sentence finder."""
+    _import_without_torch()
     import spacy
 
     without = ["attribute_ruler", "lemmatizer"]  # what `Finisher` does instead
     return spacy.load(MODEL, exclude=["ner", "senter"], disable=without)
+
+
+def _import_without_torch() -> None:
+    # spaCy imports torch where it is installed, which takes seconds and serves no model of ours.
+    # Hidden only meanwhile: who needs torch afterwards finds it.
+    hide = "torch" not in sys.modules
+    if hide:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        import spacy  # noqa: F401
+    finally:
+        if hide:
+            del sys.modules["torch"]
 
 
 @cache

@@ -113,6 +113,8 @@ def _refers_to(pronoun: Token, verb: Token) -> str | None:
             continue
         if token.lower_ in lexicon.EMPTY or token.lower_ in lexicon.QUANTITIES:
             continue
+        if token.lower_ in lexicon.TASKS:  # 'Here is a sentence. Your job is to translate it.'
+            continue
         is_plural = token.tag_ in {"NNS", "NNPS"} or any(c.dep_ == "conj" for c in token.children)
         if is_plural != plural:
             continue

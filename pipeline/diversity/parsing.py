@@ -1,4 +1,4 @@
-"""Parses texts in this process and reads them by a rule."""
+"""Parses texts in this process and reads them by the rules."""
 
 from __future__ import annotations
 
@@ -20,22 +20,42 @@ _MOST_CHARACTERS = 20_000
 _BATCH = 512
 
 
-def parse_texts(texts: Sequence[str], method: Method) -> list[VerbNoun]:
-    """Read texts in this process, in order."""
-    if method == "published":
-        return [read_published(doc) for doc in _docs(text[:_MOST_CHARACTERS] for text in texts)]
-    docs = _marked_docs([prepare(text) for text in texts])
-    # Of a text parsed a second time the second parse counts.
-    again = {i: text for i, doc in enumerate(docs) if doc is not None and (text := repair(doc))}
-    for i, doc in zip(again, _marked_docs(list(again.values())), strict=True):
-        docs[i] = doc
-    return [UNPARSED if doc is None else read_mended(doc) for doc in docs]
+def parse_texts(texts: Sequence[str], methods: Sequence[Method]) -> list[list[VerbNoun]]:
+    """Read texts in this process by each of the methods; one list a method, each in order.
+
+    For both rules most texts are parsed once: all that `prepare` left as they were and that
+    `mark_sentences` found to be one sentence.
+    """
+    texts = [text[:_MOST_CHARACTERS] for text in texts]
+    answers: dict[Method, list[VerbNoun]] = {}
+    shared: dict[int, VerbNoun] = {}
+    if "mended" in methods:
+        prepared = [prepare(text) for text in texts]
+        docs, marked = _parse_marked(prepared)
+        if "published" in methods:
+            for i, doc in enumerate(docs):
+                if doc is not None and not marked[i] and prepared[i] == texts[i]:
+                    shared[i] = read_published(doc)
+        # Of a text parsed a second time the second parse counts.
+        again = {i: text for i, doc in enumerate(docs) if doc is not None and (text := repair(doc))}
+        for i, doc in zip(again, _parse_marked(list(again.values()))[0], strict=True):
+            docs[i] = doc
+        answers["mended"] = [UNPARSED if doc is None else read_mended(doc) for doc in docs]
+    if "published" in methods:
+        parsed = _docs(text for i, text in enumerate(texts) if i not in shared)
+        answers["published"] = [
+            shared[i] if i in shared else read_published(next(parsed)) for i in range(len(texts))
+        ]
+    return [answers[method] for method in methods]
 
 
-def _marked_docs(texts: Sequence[str]) -> list[Doc | None]:
-    """Parses with the sentence starts of `mark_sentences`; None for an empty text."""
-    docs = _docs(mark_sentences(language().make_doc(text)) for text in texts if text)
-    return [next(docs) if text else None for text in texts]
+def _parse_marked(texts: Sequence[str]) -> tuple[list[Doc | None], list[bool]]:
+    """Parses with the sentence starts of `mark_sentences`, None for an empty text; and of which
+    texts it marked any."""
+    made = [language().make_doc(text) if text else None for text in texts]
+    marked = [doc is not None and mark_sentences(doc) for doc in made]
+    docs = _docs(doc for doc in made if doc is not None)
+    return [None if doc is None else next(docs) for doc in made], marked
 
 
 def _docs(texts: Iterable[str | Doc]) -> Iterator[Doc]:

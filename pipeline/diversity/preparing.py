@@ -23,10 +23,12 @@ LATIN_SHARE = 0.7
 QUOTED = "Xquote"
 
 _QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "’": "'", "‘": "'"})
-_CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+_CODE = re.compile(r"\n?```.*?(?:```|\Z)", re.DOTALL)
+# An apostrophe within a word ends no quotation.
+_UNQUOTED = r"(?:[^'\n]|(?<=\w)'(?=\w))"
 _LONG_QUOTE = re.compile(
     r'(?<![\w"])"(?=\S)(?=[^"\n]*[\s\\])[^"\n]{6,}(?:"|\Z)'
-    r"|(?<![\w'])'(?=\S)(?=[^'\n]*\s)[^'\n]{6,}(?<=\S)'(?!\w)"
+    rf"|(?<![\w'])'(?=\S)(?={_UNQUOTED}*?\s){_UNQUOTED}{{6,}}(?<=\S)'(?!\w)"
 )
 _ASIDE = re.compile(r"\s[(\[][^()\[\]]{8,}[)\]]")
 _NUMBERING = re.compile(
@@ -63,18 +65,19 @@ def prepare(text: str) -> str:
     return text
 
 
-def mark_sentences(doc: Doc) -> Doc:
+def mark_sentences(doc: Doc) -> bool:
     """Fix where sentences start that punctuation and line breaks show; the parser adds others.
+    Whether there were any.
 
     Left alone the parser joins 'Sort this: I came, I saw' to one clause of seeing.
     """
-    starts_next = False
+    starts_next = marked = False
     for token in doc:
         if token.is_space:
             starts_next = starts_next or "\n" in token.text
             continue
         if starts_next and token.text not in {'"', "'", ")", "]"}:
-            token.is_sent_start = True
+            token.is_sent_start = marked = True
             starts_next = False
         if token.text in _ENDS and (
             token.whitespace_ or token.i + 1 == len(doc) or _breaks(doc, token.i + 1)
@@ -82,7 +85,7 @@ def mark_sentences(doc: Doc) -> Doc:
             starts_next = True
         elif token.text not in {'"', "'", ")", "]"}:
             starts_next = False
-    return doc
+    return marked
 
 
 def _breaks(doc: Doc, i: int) -> bool:

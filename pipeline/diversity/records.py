@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 Kind: TypeAlias = Literal["imperative", "question", "unparsed"]
 Method: TypeAlias = Literal["mended", "published"]
@@ -31,6 +32,17 @@ class VerbNoun:
     def pair(self) -> tuple[str, str] | None:
         """Verb and noun; None if either is missing: such a row is dropped where pairs count."""
         return (self.verb, self.noun) if self.verb and self.noun else None
+
+    def to_row(self) -> list[Any]:
+        """As JSON holds it."""
+        return [self.kind, self.verb, self.noun, self.also, self.question_word]
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Self:
+        """Read what `to_row` wrote."""
+        kind, verb, noun, also, question_word = row
+        further = tuple((verb, noun) for verb, noun in also)
+        return cls(kind, verb, noun, further, question_word)
 
 
 UNPARSED = VerbNoun("unparsed")

@@ -64,7 +64,8 @@ CREATE TABLE novelty_scores (
   seed_score DOUBLE,
   seed_id VARCHAR,
   pool_score DOUBLE,
-  pool_id VARCHAR
+  pool_id VARCHAR,
+  pool_size INTEGER
 );
 COMMENT ON TABLE novelty_scores IS 'How near each accepted instruction is to the nearest seed and to the nearest other accepted instruction of its run.';
 COMMENT ON COLUMN novelty_scores.instruction_id IS 'The instruction.';
@@ -73,3 +74,4 @@ COMMENT ON COLUMN novelty_scores.seed_score IS 'Best ROUGE-L F-measure with a se
 COMMENT ON COLUMN novelty_scores.seed_id IS 'That seed task.';
 COMMENT ON COLUMN novelty_scores.pool_score IS 'Best ROUGE-L F-measure with another accepted instruction of the run, 0 to 1; NULL where there is no other.';
 COMMENT ON COLUMN novelty_scores.pool_id IS 'That instruction.';
+COMMENT ON COLUMN novelty_scores.pool_size IS 'Accepted instructions of the run when it was compared with them; where there are more by now, the run is scored again.';

@@ -28,8 +28,9 @@ QUICK: dict[str, Any] = {
     "teacher.retry_base_s": 0.01,
     "teacher.probe_interval_s": 0.05,
     "run.progress_interval_s": 0.05,
+    "store.analyse": False,
 }
-"""Settings that keep a faulty teacher from making a test wait."""
+"""Settings that keep a faulty teacher, and the parser's start, from making a test wait."""
 
 
 def start(store: Path, teacher: TeacherProcess, *, run_id: str = RUN, **flags: Any) -> RunResult:
@@ -95,9 +96,10 @@ def run_command(store: Path, teacher: TeacherProcess, **flags: Any) -> list[str 
 def evoloom(
     *arguments: str | Path, module: str = "flows.cli", env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line to its end."""
+    """Run the command line to its end; what it makes is not analysed unless `env` says so."""
+    env = {"EVOLOOM_STORE__ANALYSE": "false", **os.environ, **(env or {})}
     return subprocess.run(
-        command(*arguments, module=module), cwd=ROOT, env={**os.environ, **(env or {})},
+        command(*arguments, module=module), cwd=ROOT, env=env,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
