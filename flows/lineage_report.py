@@ -5,43 +5,54 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 
-from store.lineage import LineageNode
+from store.lineage import Lineage, LineageNode
 
 _WIDTH = 160
 
 
-def tree_lines(root: LineageNode, meant: frozenset[str]) -> Iterator[str]:
+def tree_lines(lineage: Lineage) -> Iterator[str]:
     """The lines of a tree; what was asked for is marked with `*`."""
-    yield from _node(root, None, "", "", meant)
+    by_id = {node.id: node for node in lineage.nodes}
+    last_children = {node.parent_id: node.id for node in lineage.nodes}
+    below = [""]
+    """What stands before the lines below a node, by level."""
+    for node in lineage.nodes:
+        above = below[node.level - 1] if node.level else ""
+        is_last = last_children[node.parent_id] == node.id
+        lead = f"{above}{'`-- ' if is_last else '|-- '}" if node.level else ""
+        own = f"{above}{'    ' if is_last else '|   '}" if node.level else ""
+        below[node.level :] = [own]
+        mark = "* " if node.id in lineage.meant else ""
+        yield f"{lead}{mark}{_head(node)}"
+        parent = by_id.get(node.parent_id or "") if node.level else None
+        for text in _body(node, parent):
+            yield f"{own}    {text}"
 
 
-def _node(
-    node: LineageNode, parent: LineageNode | None, lead: str, below: str, meant: frozenset[str]
-) -> Iterator[str]:
-    mark = "* " if node.id in meant else ""
+def _head(node: LineageNode) -> str:
     place = f"{node.stage}/{'.'.join(map(str, node.position))}"
     rated = f", difficulty {node.difficulty}" if node.difficulty is not None else ""
     if node.operator is not None and node.round is not None:
-        head = f"round {node.round + 1}, {node.operator}"
+        name = f"round {node.round + 1}, {node.operator}"
     else:
-        head = "source" if node.stage == "source" else "instruction"
+        name = node.stage if node.stage in ("source", "dataset", "import") else "instruction"
     state = node.state if node.reason is None else f"{node.state}: {node.reason}"
-    yield f"{lead}{mark}{head} ({node.id[:12]}, {node.run_id} {place}, {state}{rated})"
+    return f"{name} ({node.id[:12]}, {node.run_id} {place}, {state}{rated})"
+
+
+def _body(node: LineageNode, parent: LineageNode | None) -> Iterator[str]:
     if parent is None or node.stage != "evolve":
-        yield f"{below}    {_short(node.text)}"
+        if parent is None or node.text != parent.text:
+            yield _short(node.text)
+        if node.input:
+            yield f"input: {_short(node.input)}"
     elif node.operator == "breadth":
-        yield f"{below}    new: {_short(node.text)}"
+        yield f"new: {_short(node.text)}"
     else:
-        added, removed = changed_words(parent.text, node.text)
-        yield f"{below}    added: {_short(added) or '-'}"
+        added, removed = changed_words(f"{parent.text}\n{parent.input}", node.text)
+        yield f"added: {_short(added) or '-'}"
         if removed:
-            yield f"{below}    removed: {_short(removed)}"
-    for number, child in enumerate(node.children):
-        is_last = number == len(node.children) - 1
-        yield from _node(
-            child, node, f"{below}{'`-- ' if is_last else '|-- '}",
-            f"{below}{'    ' if is_last else '|   '}", meant,
-        )  # fmt: skip
+            yield f"removed: {_short(removed)}"
 
 
 def changed_words(before: str, after: str) -> tuple[str, str]:

@@ -7,13 +7,30 @@ from pathlib import Path
 
 from pipeline.config import Settings
 from pipeline.errors import UsageError
-from pipeline.evol_instruct.plan import SourceInstruction
+from pipeline.evol_instruct.plan import SourceInstance, SourceInstruction
 from pipeline.evol_instruct.source import encode_source, read_alpaca
-from pipeline.records import EarlierRun, Instance
+from pipeline.records import EarlierRun
 from store.export import accepted_rows, complete_positions
-from store.run_directory import SETTLED_STATES, find_runs, list_run_ids, runs_directory
+from store.run_directory import SETTLED_STATES, list_run_ids, runs_directory
+from store.run_names import is_known, resolve_run, resolve_runs
 from store.run_rows import read_run_rows
 from store.run_writer import AGAINST
+
+
+def pin_names(settings: Settings) -> Settings:
+    """The settings with the run or the version that each dataset's name means at this moment."""
+    runs_dir = runs_directory(settings.store.path)
+    source = settings.evol_instruct.source
+    if source is not None and is_known(runs_dir, source):
+        source = resolve_run(runs_dir, source)
+    return settings.model_copy(
+        update={
+            "novelty": settings.novelty.model_copy(
+                update={"against": resolve_runs(runs_dir, settings.novelty.against)}
+            ),
+            "evol_instruct": settings.evol_instruct.model_copy(update={"source": source}),
+        }
+    )
 
 
 def copy_against(store_path: Path, run_ids: tuple[str, ...]) -> dict[str, bytes]:
@@ -23,9 +40,8 @@ def copy_against(store_path: Path, run_ids: tuple[str, ...]) -> dict[str, bytes]
         UsageError: one does not exist or is not completed.
     """
     runs_dir = runs_directory(store_path)
-    find_runs(runs_dir, run_ids)
     lines = []
-    for run_id in run_ids:
+    for run_id in resolve_runs(runs_dir, run_ids):
         rows = read_run_rows(runs_dir / run_id)
         if rows.state.state != "completed":
             raise UsageError(
@@ -35,7 +51,8 @@ def copy_against(store_path: Path, run_ids: tuple[str, ...]) -> dict[str, bytes]
         for instruction, _ in accepted_rows(rows, complete_positions(rows)):
             address = ".".join(map(str, instruction.position))
             lines.append(json.dumps([run_id, address, instruction.text], ensure_ascii=False))
-    return {AGAINST: "".join(f"{line}\n" for line in lines).encode()} if run_ids else {}
+    data = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
+    return {AGAINST: data} if run_ids else {}
 
 
 def read_against(run_dir: Path) -> list[EarlierRun]:
@@ -43,9 +60,11 @@ def read_against(run_dir: Path) -> list[EarlierRun]:
     path = run_dir / AGAINST
     texts: dict[str, list[tuple[str, str]]] = {}
     if path.exists():
-        for line in path.read_text("utf-8").splitlines():
-            run_id, address, text = json.loads(line)
-            texts.setdefault(run_id, []).append((address, text))
+        # A text may hold what else ends a line, and half an emoji.
+        for line in path.read_bytes().decode("utf-8", "surrogatepass").split("\n"):
+            if line:
+                run_id, address, text = json.loads(line)
+                texts.setdefault(run_id, []).append((address, text))
     return [EarlierRun(run_id, instructions) for run_id, instructions in texts.items()]
 
 
@@ -62,8 +81,8 @@ def copy_source(settings: Settings) -> bytes:
             "evol_instruct.source is not set: name a run or a file in Alpaca's format with --source"
         )
     runs_dir = runs_directory(settings.store.path)
-    if name in list_run_ids(runs_dir):
-        source = _source_of_run(runs_dir / name)
+    if is_known(runs_dir, name):
+        source = _source_of_run(runs_dir / resolve_run(runs_dir, name))
     elif Path(name).is_file():
         source = read_alpaca(Path(name))
     else:
@@ -85,8 +104,12 @@ def _source_of_run(run_dir: Path) -> list[SourceInstruction]:
     source = [
         SourceInstruction(
             instruction.text,
-            tuple(Instance(row.input, row.output) for row in instances),
+            tuple(
+                SourceInstance(row.input, row.output, row.system, row.further_turns)
+                for row in instances
+            ),
             f"{run_id} {instruction.stage}/{'.'.join(map(str, instruction.position))}",
+            instruction.is_classification,
         )
         for instruction, instances in accepted_rows(rows, complete_positions(rows))
     ]

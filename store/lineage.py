@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,12 @@ _ID_LENGTH = 8
 
 @dataclass(frozen=True, slots=True)
 class LineageNode:
-    """An instruction in a tree; `children` in the order of their positions."""
+    """An instruction in a tree; `level` counts from the root, which is 0. `input` is the first
+    instance's of a source instruction: it is evolved with the text."""
 
     id: str
+    parent_id: str | None
+    level: int
     run_id: str
     stage: str
     position: tuple[int, ...]
@@ -30,11 +34,22 @@ class LineageNode:
     operator: str | None
     round: int | None
     difficulty: int | None
-    children: tuple[LineageNode, ...]
+    input: str
 
 
-def read_lineage(store_path: Path, wanted: str) -> tuple[LineageNode, frozenset[str]]:
-    """The whole tree that an instruction stands in, and the ids in it that are meant.
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """A whole tree, each node before its children, and the ids of the nodes that are meant.
+
+    It is a list because it may be deeper than Python recurses.
+    """
+
+    nodes: Sequence[LineageNode]
+    meant: frozenset[str]
+
+
+def read_lineage(store_path: Path, wanted: str) -> Lineage:
+    """The whole tree that an instruction stands in.
 
     Args:
         wanted: an id or the first eight digits of one or more, an address `RUN STAGE/POSITION`, or
@@ -45,10 +60,10 @@ def read_lineage(store_path: Path, wanted: str) -> tuple[LineageNode, frozenset[
     """
     with open_snapshot(store_path) as connection:
         found = _find(connection, wanted)
-        roots = {_root(connection, row[0]) for row in found[:_MOST_LISTED]}
+        roots = set(_roots(connection, [row[0] for row in found[:_MOST_LISTED]]))
         if len(roots) > 1 or len(found) > _MOST_LISTED:
             raise UsageError(_ambiguous(wanted, found))
-        return _tree(connection, roots.pop()), frozenset(row[0] for row in found)
+        return Lineage(_tree(connection, roots.pop()), frozenset(row[0] for row in found))
 
 
 _Row = tuple[Any, ...]
@@ -85,17 +100,25 @@ def _ambiguous(wanted: str, rows: list[_Row]) -> str:
     return "\n".join([head, *lines])
 
 
-def _root(connection: duckdb.DuckDBPyConnection, key: str) -> str:
-    while above := connection.execute(
-        "SELECT parent.id FROM instructions AS child "
-        "JOIN instructions AS parent ON parent.id = child.parent_id WHERE child.id = ?",
-        [key],
-    ).fetchone():
-        key = str(above[0])
-    return key
+def _roots(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> list[str]:
+    """The topmost ancestors that the store has, of each."""
+    rows = connection.execute(
+        """
+        WITH RECURSIVE above AS (
+          SELECT id, parent_id FROM instructions WHERE list_contains(?, id)
+          UNION
+          SELECT parent.id, parent.parent_id
+          FROM above JOIN instructions AS parent ON parent.id = above.parent_id
+        )
+        SELECT above.id FROM above
+        LEFT JOIN instructions AS parent ON parent.id = above.parent_id WHERE parent.id IS NULL
+        """,
+        [keys],
+    ).fetchall()
+    return [str(row[0]) for row in rows]
 
 
-def _tree(connection: duckdb.DuckDBPyConnection, root: str) -> LineageNode:
+def _tree(connection: duckdb.DuckDBPyConnection, root: str) -> list[LineageNode]:
     rows = connection.execute(
         """
         WITH RECURSIVE tree AS (
@@ -103,25 +126,32 @@ def _tree(connection: duckdb.DuckDBPyConnection, root: str) -> LineageNode:
           UNION ALL
           SELECT child.id FROM tree JOIN instructions AS child ON child.parent_id = tree.id
         )
-        SELECT id, parent_id, run_id, stage, position, text, state, reason, operator, round,
-               difficulty
-        FROM instructions WHERE id IN (SELECT id FROM tree)
-        ORDER BY run_id, position
+        SELECT i.id, i.parent_id, i.run_id, i.stage, i.position, i.text, i.state, i.reason,
+               i.operator, i.round, i.difficulty, coalesce(first.input, '')
+        FROM instructions AS i
+        LEFT JOIN instances AS first
+          ON first.instruction_id = i.id AND first.index = 0 AND i.stage = 'source'
+        WHERE i.id IN (SELECT id FROM tree)
+        ORDER BY i.run_id, i.position
         """,
         [root],
     ).fetchall()
-    by_id = {row[0]: row for row in rows}
+    by_id = {str(row[0]): row for row in rows}
     children: dict[str, list[str]] = {}
     for row in rows:
         if row[0] != root:
             children.setdefault(row[1], []).append(row[0])
+    return _in_order(root, by_id, children)
 
-    def node(key: str) -> LineageNode:  # as deep as there are rounds
+
+def _in_order(
+    root: str, by_id: Mapping[str, _Row], children: Mapping[str, list[str]]
+) -> list[LineageNode]:
+    nodes = []
+    open_: list[tuple[str, int]] = [(root, 0)]
+    while open_:
+        key, level = open_.pop()
         row = by_id[key]
-        below = tuple(node(child) for child in children.get(key, ()))
-        return LineageNode(
-            row[0], row[2], row[3], tuple(row[4]), row[5], row[6], row[7], row[8], row[9], row[10],
-            below,
-        )  # fmt: skip
-
-    return node(root)
+        nodes.append(LineageNode(row[0], row[1], level, row[2], row[3], tuple(row[4]), *row[5:]))
+        open_ += [(child, level + 1) for child in reversed(children.get(key, []))]
+    return nodes

@@ -30,9 +30,10 @@ def lineage(
     from flows.lineage_report import tree_lines
     from store.lineage import read_lineage
 
-    root, meant = read_lineage(store_path(store, config), instruction)
+    found = read_lineage(store_path(store, config), instruction)
     if as_json:
-        typer.echo(json.dumps({"meant": sorted(meant), "tree": asdict(root)}, ensure_ascii=False))
+        nodes = [asdict(node) for node in found.nodes]
+        typer.echo(json.dumps({"meant": sorted(found.meant), "nodes": nodes}, ensure_ascii=False))
         return
-    for line in tree_lines(root, meant):
+    for line in tree_lines(found):
         typer.echo(line)

@@ -60,7 +60,8 @@ def evol_instruct(
     source: Annotated[
         str | None,
         typer.Option(
-            help="A run that has ended, or a file in Alpaca's format.", metavar="RUN|FILE"
+            help="A run that has ended, a dataset version, or a file in Alpaca's format.",
+            metavar="RUN|DATASET|FILE",
         ),
     ] = None,
     rounds: Annotated[

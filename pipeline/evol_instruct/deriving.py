@@ -49,6 +49,11 @@ class Answers:
     is_rated: bool = True
     """Nothing is asked about its difficulty, or that is answered."""
 
+    @property
+    def in_order(self) -> tuple[CompletionRow, ...]:
+        """The rows, whatever order the answers came in."""
+        return tuple(sorted(self.rows, key=lambda row: (row.stage, row.attempt)))
+
     def take(self, entry: JournalEntry, reason: str | None = None) -> None:
         """Note an answer; with a reason it was of no use."""
         used = isinstance(entry.outcome, Completion) and reason is None
@@ -96,7 +101,7 @@ class Evolution:
                 InstanceRow(EVOLVE, place, 0, "", self.response,
                             "accepted" if is_kept else "rejected", reason),
             )  # fmt: skip
-        return Batch(EVOLVE, place, tuple(self.answers.rows), (row,), instances)
+        return Batch(EVOLVE, place, self.answers.in_order, (row,), instances)
 
 
 @dataclass(slots=True)
@@ -133,15 +138,17 @@ class SourceSlot:
                 reason, evidence = self.failure.reason, self.failure.evidence
         row = InstructionRow(
             SOURCE, place, self.source.instruction, state, reason, evidence,
-            parent=self.source.origin, difficulty=self.answers.difficulty,
+            is_classification=self.source.is_classification, parent=self.source.origin,
+            difficulty=self.answers.difficulty,
         )  # fmt: skip
-        return Batch(SOURCE, place, tuple(self.answers.rows), (row,), instances)
+        return Batch(SOURCE, place, self.answers.in_order, (row,), instances)
 
     def _instances(self) -> list[InstanceRow]:
         given = [
             InstanceRow(SOURCE, (self.number,), index, item.input, item.output,
                         "accepted" if item.output.strip() else "rejected",
-                        None if item.output.strip() else "empty_output")
+                        None if item.output.strip() else "empty_output",
+                        system=item.system, further_turns=item.further_turns)
             for index, item in enumerate(self.source.instances)
         ]  # fmt: skip
         if self.response is None:

@@ -26,6 +26,8 @@ _VERDICT = re.compile(
 _SCORE = re.compile(
     r"(?<![\d.,-])(10|[1-9])(?:\.0)?(?:\s*/\s*10|\s+out\s+of\s+10)?(?![\d%]|[.,]\d)"
 )
+_ECHO = re.compile(r"equal\W+or\W+not\W+equal\b", re.IGNORECASE)
+"""The choices, said again."""
 _QUOTED = re.compile(r"[\s\"'`*_#>(\[]*")
 
 
@@ -73,7 +75,7 @@ def parse_judgement(text: str) -> bool | None:
         return None
     lead = _QUOTED.match(text)
     assert lead is not None  # the pattern matches the empty text
-    if found[0][0] == lead.end():
+    if found[0][0] == lead.end() and not _ECHO.match(text, lead.end()):
         return found[0][1]
     verdicts = {is_equal for _, is_equal in found}
     return verdicts.pop() if len(verdicts) == 1 else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.evol_instruct.settings import OPERATORS, EvolInstructSettings
-from pipeline.records import EarlierRun, Instance
+from pipeline.records import EarlierRun
 from pipeline.sections import NoveltySettings
 
 EVOLVE_PROMPTS = {operator: f"evolve_{operator}" for operator in OPERATORS}
@@ -19,16 +19,31 @@ Structured = Literal["choice", "json_schema", "off"]
 
 
 @dataclass(frozen=True, slots=True)
+class SourceInstance:
+    """An instance as the source has it; one without output is a prompt only.
+
+    `system` and `further_turns` are of conversations, as in `InstanceRow`: they are carried along,
+    and no request shows them.
+    """
+
+    input: str
+    output: str
+    system: str | None = None
+    further_turns: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceInstruction:
     """An instruction that the evolution starts from, with its instances.
 
-    `origin` is `RUN STAGE/POSITION` where it comes from a run. An instance without output is a
-    prompt only: its response is asked for.
+    `origin` is `RUN STAGE/POSITION` where it comes from a run. If no instance has an output, its
+    response is asked for.
     """
 
     instruction: str
-    instances: tuple[Instance, ...]
+    instances: tuple[SourceInstance, ...]
     origin: str | None = None
+    is_classification: bool | None = None
 
     @property
     def text(self) -> str:

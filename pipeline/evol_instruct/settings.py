@@ -16,6 +16,10 @@ OPERATORS: tuple[Operator, ...] = get_args(Operator)
 """The five operators of depth and, last, the one of breadth (section 3.2 of the paper)."""
 
 
+_NEXT_PROMPT = ("\n####", "\n#The Given Prompt", "\n#Rewritten Prompt", "\n#Created Prompt")
+_NEXT_TASK = ("\n### Instruction", "\n### Input", "\n### Response", "\n\n\n\n")
+
+
 class OperatorWeights(Section):
     """How often each operator is drawn, relative to the others; equal chances as published."""
 
@@ -44,7 +48,9 @@ class OperatorWeights(Section):
 
 
 def _sampling(max_tokens: int, *stops: str) -> StageDecoding:
-    """The published decoding; stops end what a base model would write after its answer."""
+    """The published decoding; stops end what a base model would write after its answer: the next
+    block of the prompt's own layout, never a heading or a comment of the answer. OpenAI's API takes
+    four at most."""
     published: dict[str, Any] = {"max_tokens": max_tokens, "temperature": 1.0, "top_p": 0.9}
     return StageDecoding(completions=Decoding(**published, stop=stops), chat=Decoding(**published))
 
@@ -53,8 +59,8 @@ class EvolInstructSettings(Section):
     """How Evol-Instruct evolves (arXiv 2304.12244, section 3)."""
 
     source: Name | None = None
-    """What is evolved: a run of this store that has ended, or a file in Alpaca's format (JSON, JSON
-    Lines, either also gzipped)."""
+    """What is evolved: a run of this store that has ended (also an import), a dataset version, or a
+    file in Alpaca's format (JSON, JSON Lines, either also gzipped)."""
     limit: PositiveInt | None = None
     """Source instructions to evolve, the first ones; unset: all."""
     rounds: PositiveInt = 4
@@ -78,11 +84,11 @@ class EvolInstructSettings(Section):
     difficulty: bool = False
     """Have the teacher rate the difficulty of each instruction of the result, 1 to 10; one more
     request for each."""
-    evolution: StageDecoding = Field(default_factory=lambda: _sampling(2048, "\n#", "\n\n\n"))
+    evolution: StageDecoding = Field(default_factory=lambda: _sampling(2048, *_NEXT_PROMPT))
     """Evolving an instruction."""
     judgement: StageDecoding = Field(default_factory=lambda: _sampling(64, "\n"))
     """Judging whether the child asks for more than its parent."""
-    response: StageDecoding = Field(default_factory=lambda: _sampling(2048, "\n###", "\n\n\n\n"))
+    response: StageDecoding = Field(default_factory=lambda: _sampling(2048, *_NEXT_TASK))
     """Responding to an evolved instruction, and to a source instruction that has no output."""
     rating: StageDecoding = Field(default_factory=lambda: _sampling(64, "\n"))
     """Rating the difficulty."""

@@ -10,12 +10,12 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError
-from pipeline.evol_instruct.plan import SourceInstruction
-from pipeline.records import Instance
+from pipeline.evol_instruct.plan import SourceInstance, SourceInstruction
 
 _SHOWN_PROBLEMS = 5
 _GZIP = b"\x1f\x8b"
@@ -31,11 +31,11 @@ def read_alpaca(path: Path) -> list[SourceInstruction]:
         UsageError: it cannot be read, or a row is wrong; the message names row and field.
     """
     problems: list[str] = []
-    rows: list[tuple[str, Instance]] = []
+    rows: list[tuple[str, SourceInstance]] = []
     for place, row in _rows(path):
         found = _problem(row)
         if found is None:
-            instance = Instance(row.get("input") or "", row.get("output") or "")
+            instance = SourceInstance(row.get("input") or "", row.get("output") or "")
             rows.append((row["instruction"].strip(), instance))
         else:
             problems.append(f"  {place}: {found}")
@@ -48,9 +48,9 @@ def read_alpaca(path: Path) -> list[SourceInstruction]:
     return group(rows)
 
 
-def group(rows: Iterable[tuple[str, Instance]]) -> list[SourceInstruction]:
+def group(rows: Iterable[tuple[str, SourceInstance]]) -> list[SourceInstruction]:
     """One source instruction for each distinct text, in the order of their first rows."""
-    instances: dict[str, list[Instance]] = {}
+    instances: dict[str, list[SourceInstance]] = {}
     for instruction, instance in rows:
         instances.setdefault(instruction, []).append(instance)
     return [SourceInstruction(text, tuple(items)) for text, items in instances.items()]
@@ -108,8 +108,9 @@ def encode_source(source: Iterable[SourceInstruction]) -> bytes:
     for item in source:
         row = {
             "instruction": item.instruction,
-            "instances": [[instance.input, instance.output] for instance in item.instances],
+            "instances": [astuple(instance) for instance in item.instances],
             "origin": item.origin,
+            "is_classification": item.is_classification,
         }
         lines.append(json.dumps(row, ensure_ascii=False))
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
@@ -121,6 +122,10 @@ def decode_source(data: bytes) -> list[SourceInstruction]:
     for line in data.decode("utf-8", "surrogatepass").split("\n"):
         if line:
             row = json.loads(line)
-            instances = tuple(Instance(given, output) for given, output in row["instances"])
-            source.append(SourceInstruction(row["instruction"], instances, row["origin"]))
+            instances = tuple(SourceInstance(*values) for values in row["instances"])
+            source.append(
+                SourceInstruction(
+                    row["instruction"], instances, row["origin"], row.get("is_classification")
+                )
+            )
     return source

@@ -186,6 +186,28 @@ def test_a_breadth_child_near_a_source_instruction_or_an_earlier_run_is_blocked(
     assert (blocked.reason, blocked.blocker.source) == ("not_novel", "run")
 
 
+def test_the_export_is_the_result_pool_shuffled_by_the_seed(
+    store: Path, tmp_path: Path, scripted_teacher: TeacherFactory
+) -> None:
+    teacher = scripted_teacher("--answers", "valid")
+    source = write_source(tmp_path)
+
+    def exported(run_id: str, seed: int) -> tuple[list[str], list[str]]:
+        """Instructions in the order of the export, and in the order of the rows."""
+        runs.evolve(store, teacher, source, run_id=run_id, run__seed=seed, evol_instruct__rounds=1)
+        rows = runs.rows_of(store, run_id).instructions.values()
+        shown = map(json.loads, runs.export_bytes(store, run_id).splitlines())
+        return [row["instruction"] for row in shown], [row.text for row in rows]
+
+    (one, rows), (again, _), (other, _) = (exported("a", 1), exported("b", 1), exported("c", 2))
+    assert sorted(one) == sorted(rows)
+    assert one != rows
+    assert one == again
+    sources = set(one) & set(other)
+    assert len(sources) == 10
+    assert [text for text in one if text in sources] != [text for text in other if text in sources]
+
+
 def test_a_run_is_a_source_and_so_is_its_export(
     store: Path, tmp_path: Path, scripted_teacher: TeacherFactory
 ) -> None:

@@ -20,7 +20,7 @@ from tests.support.stores import dump
 from tests.support.teachers import ROOT, TeacherFactory, TeacherProcess, running_teacher
 
 PATCH = ("tests.support.killed_run", "install")
-INSIDE = [("journal.half", 9), ("spool.half", 3), ("commit.inside", 1), ("publish.renamed", 1)]
+INSIDE = [(("journal.half", 9), "file"), (("spool.half", 3), "run")]
 FLAGS = {"evol_instruct.rounds": 3, "evol_instruct.difficulty": "true"}
 SOURCES = ("file", "run")
 Kill = tuple[str, int]
@@ -65,21 +65,44 @@ def arguments(folder: Path, teacher: TeacherProcess, source: str, **flags: objec
             "--run-id", runs.RUN, "--store", str(folder / "evoloom.duckdb"), *sets]  # fmt: skip
 
 
-@pytest.mark.parametrize("source", SOURCES)
+EVERY_WAY = [(source, concurrency, hash_seed) for source in SOURCES
+             for concurrency, hash_seed in ((1, "0"), (1, "7"), (64, "0"), (64, "7"))]  # fmt: skip
+
+
+def check_bytes(
+    before: Path, whole: dict[str, bytes], folder: Path, teacher: TeacherProcess, source: str,
+    concurrency: int, hash_seed: str,
+) -> None:  # fmt: skip
+    copy(before, folder)
+    options = arguments(folder, teacher, source, teacher__concurrency=concurrency)
+    done = subprocess.run(
+        runs.command(*options), cwd=ROOT, capture_output=True, check=False,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert runs.export_bytes(folder / "evoloom.duckdb") == whole[source]
+
+
+@pytest.mark.parametrize(
+    ("source", "concurrency", "hash_seed"), [("file", 64, "7"), ("run", 1, "0")]
+)
 def test_concurrency_and_hash_seed_change_no_byte(
     before: Path, whole: dict[str, bytes], tmp_path: Path, scripted_teacher: TeacherFactory,
-    source: str,
+    source: str, concurrency: int, hash_seed: str,
 ) -> None:  # fmt: skip
     teacher = scripted_teacher("--latency", "0.0", "0.05", "--fault-rate", "0.05")
-    for concurrency, hash_seed in ((1, "0"), (64, "7")):
-        folder = copy(before, tmp_path / str(concurrency))
-        options = arguments(folder, teacher, source, teacher__concurrency=concurrency)
-        done = subprocess.run(
-            runs.command(*options), cwd=ROOT, capture_output=True, check=False,
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert runs.export_bytes(folder / "evoloom.duckdb") == whole[source]
+    check_bytes(before, whole, tmp_path / "s", teacher, source, concurrency, hash_seed)
+
+
+@pytest.mark.verify
+@pytest.mark.verify_evol
+@pytest.mark.parametrize(("source", "concurrency", "hash_seed"), EVERY_WAY)
+def test_no_concurrency_and_no_hash_seed_changes_a_byte(
+    before: Path, whole: dict[str, bytes], tmp_path: Path, scripted_teacher: TeacherFactory,
+    source: str, concurrency: int, hash_seed: str,
+) -> None:  # fmt: skip
+    teacher = scripted_teacher("--latency", "0.0", "0.05", "--fault-rate", "0.05")
+    check_bytes(before, whole, tmp_path / "s", teacher, source, concurrency, hash_seed)
 
 
 def kill_and_resume(folder: Path, teacher: TeacherProcess, source: str, kills: list[Kill]) -> None:
@@ -118,8 +141,7 @@ def check(
     assert dump(store) == ingested
 
 
-@pytest.mark.parametrize(("kill", "source"), zip(INSIDE, ("file", "run", "file", "run"),
-                                                 strict=True))  # fmt: skip
+@pytest.mark.parametrize(("kill", "source"), INSIDE)
 def test_an_evolution_killed_inside_a_write_is_resumed_to_the_same_bytes(
     before: Path, whole: dict[str, bytes], tmp_path: Path, scripted_teacher: TeacherFactory,
     kill: tuple[str, int], source: str,

@@ -56,8 +56,8 @@ def test_says_nothing(response: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "response", ["Paris", "7", "It is 7.", "No", "Yes.", "\u597d", "\U0001f600", "x", "to be named",
-                 "\u0e01\u0e34\u0e19"]
+    "response", ["Paris", "7", "It is 7.", "No", "Yes.", "None.", "Both", "Never!", "\u597d",
+                 "\U0001f600", "x", "to be named", "\u0e01\u0e34\u0e19"]
 )  # fmt: skip
 def test_says_something(response: str) -> None:
     assert says_nothing(response) is None

@@ -12,10 +12,9 @@ from pipeline.estimate_settings import EstimateSettings
 from pipeline.evol_instruct.estimate import estimate_evol_instruct
 from pipeline.evol_instruct.manifest import build_manifest, plan_of
 from pipeline.evol_instruct.operators import draw_format, draw_operator
-from pipeline.evol_instruct.plan import SourceInstruction
+from pipeline.evol_instruct.plan import SourceInstance, SourceInstruction
 from pipeline.evol_instruct.settings import OPERATORS, EvolInstructSettings
 from pipeline.evol_instruct.source import encode_source
-from pipeline.records import Instance
 from pipeline.teacher.served import ServedModel
 
 DRAWS = 6000
@@ -69,7 +68,8 @@ def plan(size: int, rounds: int, **flags: object):  # type: ignore[no-untyped-de
         {"run.seed": 1, "evol_instruct.rounds": rounds, **flags}, flags_only=True
     ).settings
     source = encode_source(
-        SourceInstruction(f"Do task {number}.", (Instance("", "done"),)) for number in range(size)
+        SourceInstruction(f"Do task {number}.", (SourceInstance("", "done"),))
+        for number in range(size)
     )
     return plan_of(build_manifest("r", settings, ServedModel("m"), source), source, ())
 

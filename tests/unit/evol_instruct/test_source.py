@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
+from pipeline.evol_instruct.plan import SourceInstance, SourceInstruction
 from pipeline.evol_instruct.source import decode_source, encode_source, read_alpaca
-from pipeline.records import Instance
 
 ROWS = [
     {"instruction": "Name a river.", "input": "", "output": "Rhine"},
@@ -28,8 +28,18 @@ def test_rows_with_one_instruction_are_one_source_instruction(tmp_path: Path, na
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     source = read_alpaca(path)
     assert [item.text for item in source] == ["Name a river.", "Sum up.\nThe text.", "Say hello."]
-    assert source[1].instances == (Instance("The text.", "Text"), Instance("Another.", "Other"))
+    assert source[1].instances == (
+        SourceInstance("The text.", "Text"), SourceInstance("Another.", "Other"),
+    )  # fmt: skip
     assert decode_source(encode_source(source)) == source
+
+
+def test_what_a_run_keeps_of_its_source_comes_back() -> None:
+    lines = [
+        SourceInstruction("Say \u2028 it.\nTwice", (SourceInstance("", "a"),), "a generate/3.1", True),
+        SourceInstruction("Talk.", (SourceInstance("", "Hi", "Be brief.", '[["More", "No"]]'),)),
+    ]  # fmt: skip
+    assert decode_source(encode_source(lines)) == lines
 
 
 @pytest.mark.parametrize(
