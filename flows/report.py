@@ -24,6 +24,7 @@ from store.run_directory import runs_directory
 from store.run_names import resolve_run
 from store.run_rows import sample_instances
 from store.run_writer import is_held
+from store.text import storable
 
 _WITHOUT_TEACHER: dict[str, Any] = {"import": import_report, "dataset": datasets_report}
 """Kinds of runs that ask no teacher, and what reports on them."""
@@ -35,7 +36,7 @@ def finish(result: RunResult, store_path: Path, *, as_json: bool) -> None:
     """Print how a run ended and leave with its exit code."""
     detail = show_run(store_path, result.run_id)
     if as_json:
-        typer.echo(json.dumps(_as_json(detail, store_path), ensure_ascii=False, indent=2))
+        typer.echo(storable(json.dumps(_as_json(detail, store_path), ensure_ascii=False, indent=2)))
     else:
         _print_detail(detail, store_path)
     print_published(result.published)
@@ -85,7 +86,7 @@ def print_run(store_path: Path, run_id: str, *, as_json: bool) -> None:
     """One run in full."""
     detail = show_run(store_path, resolve_run(runs_directory(store_path), run_id))
     if as_json:
-        typer.echo(json.dumps(_as_json(detail, store_path), ensure_ascii=False, indent=2))
+        typer.echo(storable(json.dumps(_as_json(detail, store_path), ensure_ascii=False, indent=2)))
     else:
         _print_detail(detail, store_path)
 
@@ -258,7 +259,7 @@ def _store_flag(store_path: Path) -> str:
 
 
 def _short(text: str) -> str:
-    flat = " ".join(text.split())
+    flat = " ".join(storable(text).split())
     return flat if len(flat) <= _WIDTH else flat[: _WIDTH - 1] + "…"
 
 
