@@ -11,6 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A shared machine pauses a test at any time; no test is about that.
+settings.register_profile("evoloom", deadline=None)
+settings.load_profile("evoloom")
 
 _SKIPS = pytest.StashKey["Skips"]()
 
