@@ -19,6 +19,8 @@ MAX_ROW = 64 * 2**20
 """Longest row in bytes of JSON Lines, in characters of a JSON array; memory is bounded by it."""
 _MAX_CSV_FIELD = 16 * 2**20
 _PARQUET_ROWS = 256
+_PARQUET_BUFFER = 2**18
+"""Bytes of a column read at once; without it a whole row group is."""
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 _DELIMITERS = ",;\t"
 
@@ -184,7 +186,7 @@ def _read_parquet(stream: IO[bytes]) -> Iterator[SourceRow | BadRow]:
 
     number = 0
     try:
-        file = parquet.ParquetFile(stream, pre_buffer=False)
+        file = parquet.ParquetFile(stream, buffer_size=_PARQUET_BUFFER, pre_buffer=False)
         for batch in file.iter_batches(_PARQUET_ROWS, use_threads=False):
             try:
                 rows = batch.to_pylist()
