@@ -1,0 +1,97 @@
+"""The report as one HTML page that needs nothing else: no network, no other file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from flows.reporting.chart import Cell, Chart, Side
+from flows.reporting.head import describe
+
+_NO_SCRIPT_END = re.compile(r"</(?=script)", re.IGNORECASE)
+
+
+def render_page(sides: Sequence[Side], charts: Sequence[Chart], version: str) -> str:
+    """The page.
+
+    Texts of the data are escaped where they are shown. Should one slip through all the same, the
+    page's content security policy runs only the scripts whose hashes it names, and loads nothing.
+    """
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["cell"] = format_cell
+    environment.filters["code"] = mark_commands
+    library = _NO_SCRIPT_END.sub(r"<\\/", get_plotlyjs())
+    scripts = [library, _read("charts.js")]
+    return environment.from_string(_read("report.html.j2")).render(
+        title="Report on " + " and ".join(side.name for side in sides),
+        heads=[(side.name, describe(side.data)) for side in sides],
+        taken_at=sides[0].data.taken_at,
+        generation=sides[0].data.generation,
+        version=version,
+        charts=[(chart, _embedded(chart.figure), _height(chart.figure)) for chart in charts],
+        style=_read("report.css"),
+        scripts=scripts,
+        hashes=[_hash(script) for script in scripts],
+        is_numeric=_is_numeric,
+    )  # fmt: skip
+
+
+def format_cell(value: Cell, decimals: int) -> str:
+    """A cell as people read it; a number too small for its decimals keeps two figures."""
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        is_small = 0 < abs(value) < 10**-decimals
+        return f"{value:.2g}" if is_small else f"{value:,.{decimals}f}"
+    return value
+
+
+def mark_commands(text: str) -> Markup:
+    """A sentence with what stands between backquotes as code."""
+    pieces = text.split("`")
+    return Markup().join(
+        Markup("<code>{}</code>").format(piece) if number % 2 else piece
+        for number, piece in enumerate(pieces)
+    )
+
+
+def _is_numeric(rows: Sequence[tuple[Cell, ...]], column: int) -> bool:
+    values = [row[column] for row in rows if row[column] is not None]
+    return bool(values) and not any(isinstance(value, str) for value in values)
+
+
+def _embedded(figure: Any) -> str | None:
+    """A figure as JSON in which nothing can end the script element that holds it."""
+    if figure is None:
+        return None
+    value = json.loads(figure.to_json())
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _height(figure: Any) -> int:
+    return 0 if figure is None else int(figure.layout.height)
+
+
+def _hash(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _read(name: str) -> str:
+    return resources.files("flows.reporting").joinpath(name).read_text(encoding="utf-8")
