@@ -62,20 +62,12 @@ class Fields:
             )
         return _YES[text]
 
-    def number(self, field: str) -> int | None:
-        """A whole number; None where it is missing or empty.
-
-        Raises:
-            BadRowError: it is something else.
-        """
+    def rating(self, field: str) -> int | None:
+        """A whole number from 1 to 10; None for anything else, which is on a scale not ours."""
         value = self.value(field)
-        if value is None or value == "" or (type(value) is int and abs(value) < 2**31):
-            return value if value != "" else None
-        if isinstance(value, str) and len(value) < 10 and value.strip().isdecimal():
-            return int(value)
-        raise BadRowError(
-            "wrong_type", f"{self._name(field)}: a whole number is expected, found {value!r:.40}"
-        )
+        if isinstance(value, str) and value.strip().isdecimal():
+            value = int(value[:4])
+        return value if type(value) is int and 1 <= value <= 10 else None
 
     def _name(self, field: str) -> str:
         column = self._columns.get(field, field)

@@ -65,7 +65,7 @@ def _read_flat(fields: Fields) -> ImportedTask:
     system = kept_system(fields.optional_text("system"))
     instance = ImportedInstance(given, output, system, further)
     return ImportedTask(
-        instruction, (instance,), fields.flag("is_classification"), fields.number("difficulty")
+        instruction, (instance,), fields.flag("is_classification"), fields.rating("difficulty")
     )
 
 
@@ -96,18 +96,17 @@ def _nested(item: Any, number: int) -> ImportedInstance:
 def _read_evol_instruct(fields: Fields) -> ImportedTask:
     if fields.value("instruction") is None and fields.value("input") is not None:
         instance = ImportedInstance("", fields.text("output"))
-        return ImportedTask(fields.text("input"), (instance,), None, fields.number("difficulty"))
+        return ImportedTask(fields.text("input"), (instance,), None, fields.rating("difficulty"))
     return _read_flat(fields)
 
 
-_FLAT = ("instruction", "input", "output", "is_classification", "system", "history")
-_TABLE = tuple(ALIASES)
+_FLAT = tuple(ALIASES)
 FORMATS: dict[str, Format] = {
     kind.name: kind
     for kind in (
         Format(
             "self-instruct",
-            ("instruction", "input", "output", "instances", "is_classification"),
+            (*_FLAT, "instances"),
             "instruction and instances (a list of input and output), or instruction, input, output",
             _read_self_instruct,
         ),
@@ -126,11 +125,11 @@ FORMATS: dict[str, Format] = {
         ),
         Format(
             "evol-instruct",
-            ("instruction", "input", "output", "difficulty"),
+            _FLAT,
             "instruction and output, or input and output",
             _read_evol_instruct,
         ),
-        Format("csv", _TABLE, "a header with columns for instruction and output", _read_flat),
-        Format("parquet", _TABLE, "columns for instruction and output", _read_flat),
+        Format("csv", _FLAT, "a header with columns for instruction and output", _read_flat),
+        Format("parquet", _FLAT, "columns for instruction and output", _read_flat),
     )
 }

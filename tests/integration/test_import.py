@@ -33,6 +33,7 @@ Rows = list[dict[str, Any]]
 @pytest.fixture
 def evoloom(monkeypatch, capsys, tmp_path) -> InProcess:
     clean(monkeypatch, tmp_path)
+    monkeypatch.setenv("EVOLOOM_STORE__ANALYSE", "false")
     return InProcess(monkeypatch, capsys)
 
 
@@ -246,8 +247,9 @@ REFUSED: list[tuple[str, bytes, tuple[str, ...], str]] = [
     ("x.jsonl", b"{}", ("--map", "input=a", "--map", "input=b"), "field 'input' is mapped twice"),
     ("x.jsonl", b"{}", ("--format", "alpacca"), "format 'alpacca' is not known; known: self-in"),
     ("x.jsonl", b"{}", ("--format", "parquet"), "is no Parquet file"),
-    ("x.jsonl", b'{"instruction": "a", "output": "b"}', ("--map", "system=s", "--format",
-     "evol-instruct"), "'system' is no field of format evol-instruct"),
+    ("x.jsonl", b'{"instruction": "a", "output": "b"}', ("--map", "input=s", "--format",
+     "sharegpt"), "'input' is no field of format sharegpt"),
+    ("x.jsonl", b'{"messages": []}', ("--map", "input=s"), "messages, which x.jsonl was found to"),
     ("x.jsonl", '{"instruction": "a"}'.encode("utf-16"), (), "is UTF-16 text"),
     ("x.jsonl.gz", gzip.compress(json_lines(FLAT) * 3000)[:-20], (), "Compressed file ended"),
     ("x.jsonl", b"\x1f\x8bnot gzip at all, whatever it says", (), "Nothing was imported"),

@@ -115,6 +115,16 @@ def test_columns_can_be_named_otherwise():
     assert read("alpaca", row, instruction="question", output="answer") == PLAIN
 
 
+@pytest.mark.parametrize(
+    ("value", "rating"),
+    [(4, 4), ("10", 10), (" 7 ", 7), (0, None), (11, None), ("hard", None), (2.5, None),
+     (True, None), (None, None), ("", None), ("9" * 5000, None)],
+)  # fmt: skip
+def test_a_difficulty_on_another_scale_is_not_ours(value, rating):
+    row = {"instruction": "Add.", "output": "3", "difficulty": value}
+    assert read("alpaca", row).difficulty == rating
+
+
 BAD = [
     ("alpaca", {"input": "a", "output": "b"}, "missing_field", "field 'instruction' is missing"),
     ("alpaca", {"instruction": "a", "output": None}, "missing_field", "field 'output' is missing"),
@@ -132,7 +142,6 @@ BAD = [
     ("self-instruct", {"instances": [{"output": "b"}]}, "missing_field", "'instruction'"),
     ("self-instruct", {"instruction": "a", "output": "b", "is_classification": "maybe"},
      "wrong_type", "true or false is expected, found 'maybe'"),
-    ("csv", {"instruction": "a", "output": "b", "difficulty": "hard"}, "wrong_type", "whole number"),
     ("parquet", {"instruction": "a", "output": "b", "further_turns": "[["}, "wrong_type", "JSON"),
     ("sharegpt", {"text": "a"}, "missing_field", "'conversations' is missing"),
     ("sharegpt", {"conversations": "a"}, "wrong_type", "'conversations': a list"),
