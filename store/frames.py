@@ -7,6 +7,7 @@ replacement is the one that does not happen.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, chain
 from typing import Any
 
 import polars as pl
@@ -203,9 +204,7 @@ def _frame(table: str, rows: Sequence[_Values]) -> pl.DataFrame:
         return pl.DataFrame(schema=schema)
     columns: dict[str, Any] = dict(zip(schema, zip(*rows, strict=True), strict=True))
     if "position" in columns:
-        # Polars looks at lists one by one; Arrow takes them as they are.
-        lists = pyarrow.array(columns["position"], pyarrow.list_(pyarrow.int32()))
-        columns["position"] = pl.from_arrow(lists)
+        columns["position"] = _lists(columns["position"])
     try:
         return pl.DataFrame(columns, schema=schema)
     except UnicodeEncodeError:  # a lone surrogate somewhere: rare, so only now look for it
@@ -216,3 +215,13 @@ def _frame(table: str, rows: Sequence[_Values]) -> pl.DataFrame:
             for name, column in columns.items()
         }
         return pl.DataFrame(cleaned, schema=schema)
+
+
+def _lists(rows: Sequence[Sequence[int]]) -> pl.Series:
+    """A column of lists of numbers. Polars would look at them one by one, and `pyarrow.array` would
+    import pandas where it is installed, which takes seconds."""
+    numbers = pl.Series(list(chain.from_iterable(rows)), dtype=pl.Int32).to_arrow()
+    ends = pl.Series([0, *accumulate(map(len, rows))], dtype=pl.Int32).to_arrow()
+    lists = pl.from_arrow(pyarrow.ListArray.from_arrays(ends, numbers))
+    assert isinstance(lists, pl.Series)
+    return lists

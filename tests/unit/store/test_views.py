@@ -25,6 +25,7 @@ PRICES = {"prompt": 0.5, "cached_prompt": 0.1, "completion": 2.0}
 OLD, NEW = "parser 1", "parser 2"
 SCORED, PARTLY, OUTGROWN = "night", "file", "free"
 """Scored in full; only some instructions; all, but when there was one fewer."""
+EDGES = (0.0, 0.05, 0.35, 0.7, 0.999, 1.0, 0.123)
 Query = Callable[..., list[tuple[Any, ...]]]
 Key = tuple[str, ...]
 
@@ -143,10 +144,10 @@ def add_analysis(store: Path, expected: Expected) -> None:
             rows = expected.rows[run_id].instructions
             accepted = {key: row for key, row in rows.items() if row.state == "accepted"}
             size = len(accepted) - (run_id == OUTGROWN)
-            for key, row in accepted.items():
+            for number, (key, row) in enumerate(accepted.items()):
                 if run_id == PARTLY and row.position[0] > 30:
                     continue
-                score = (rng.choice([0.0, 0.05, 0.35, 0.7, 0.999, 1.0, rng.random()]), rng.random())
+                score = (EDGES[number % len(EDGES)], rng.random())
                 expected.scores.setdefault(run_id, []).append(score)
                 connection.execute(
                     "INSERT INTO novelty_scores VALUES (?, ?, ?, 'seed_1', ?, NULL, ?)",

@@ -1,0 +1,273 @@
+"""How fast the store is: import, verb-noun parsing, every view, publishing, at growing sizes.
+
+The real part imports the 52,002 rows of Alpaca by the command line and analyses them. The growth is
+measured on drawn runs: an import, an evolution of some of it with its completions, and a dataset
+version of some of that, together as many instructions, each with one instance. A view's time is
+that of asking for its rows and all its columns, of all runs together: the median of three.
+
+    python benchmarks/store.py [--quick] [--sizes 10000 100000] [--out FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import duckdb  # noqa: E402
+import polars as pl  # noqa: E402
+
+from pipeline.records import (  # noqa: E402
+    Batch,
+    CompletionRow,
+    InstanceRow,
+    InstructionRow,
+    Position,
+    Usage,
+)
+from store.analysis import PARSES, SCORES, write_parses, write_scores  # noqa: E402
+from store.ingest import ingest  # noqa: E402
+from store.new_run import NewRun  # noqa: E402
+from store.snapshot import open_snapshot, publish  # noqa: E402
+
+ALPACA = ROOT.parent / "shared" / "data" / "alpaca" / "alpaca_data_52002.jsonl.gz"
+SIZES = (10_000, 100_000, 1_000_000)
+AIMS = {"import_s": 30.0, "parsed_per_s": 2000.0, "view_s": 1.0}
+_REPEATS = 3
+_VERBS, _NOUNS = 600, 4000
+
+
+def run_command(*arguments: str) -> float:
+    """Seconds that the command line takes."""
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments], cwd=ROOT, check=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "EVOLOOM_STORE__ANALYSE": "false"},
+    )  # fmt: skip
+    return time.perf_counter() - started
+
+
+def measure_real(folder: Path, rows: int | None) -> dict[str, Any]:
+    """Import Alpaca, parse it, analyse it, ask every view."""
+    from pipeline.diversity import analyse
+
+    with gzip.open(ALPACA, "rt", encoding="utf-8") as file:
+        lines = file.readlines()[:rows]
+    texts = list(dict.fromkeys(json.loads(line)["instruction"] for line in lines))
+    source, store = folder / "alpaca.jsonl", folder / "alpaca.duckdb"
+    source.write_text("".join(lines), "utf-8")
+    import_s = run_command("import", str(source), "--name", "alpaca", "--store", str(store))
+    started = time.perf_counter()
+    analyse(texts, "mended", processes=2)
+    parse_s = time.perf_counter() - started
+    analyse_s = run_command("store", "analyse", "--processes", "2", "--store", str(store))
+    return {
+        "rows": len(lines),
+        "instructions": len(texts),
+        "import_s": round(import_s, 2),
+        "parsed_per_s": round(len(texts) / parse_s),
+        "analyse_both_methods_and_novelty_s": round(analyse_s, 2),
+        "views_s": time_views(store),
+    }
+
+
+def measure_drawn(folder: Path, size: int) -> dict[str, Any]:
+    """Write, ingest and publish drawn runs of `size` instructions, and ask every view."""
+    store = folder / f"drawn-{size}.duckdb"
+    write_s = _timed(lambda: write_runs(store, size))
+    ingest_s = _timed(lambda: ingest(store))
+    publish_s = _timed(lambda: publish(store))
+    add_analysis(store)
+    publish(store)
+    return {
+        "instances": size,
+        "write_s": round(write_s, 2),
+        "ingest_s": round(ingest_s, 2),
+        "publish_s": round(publish_s, 3),
+        "file_mib": round(store.stat().st_size / 2**20),
+        "views_s": time_views(store),
+    }
+
+
+def write_runs(store: Path, size: int) -> None:
+    """Eight tenths imported, a tenth evolved in two rounds, a tenth taken into a dataset version."""
+    rng = random.Random("store")
+    imported, tenth = size - 2 * (size // 10), size // 10
+    with NewRun(store, "imported") as run:
+        for number in range(1, imported + 1):
+            run.write([_batch(rng, "import", number, None)])
+        run.finish({"kind": "import"})
+    half = tenth // 2
+    with NewRun(store, "evolved") as run:
+        for number in range(half):
+            run.write([_batch(rng, "source", number, f"imported import/{number + 1}")])
+        for number in range(tenth - half):
+            run.write([_batch(rng, "evolve", number, f"source:{number % half}")])
+        run.finish({"kind": "evol-instruct", "config": {"prices": {"prompt": 1, "completion": 2}}})
+    with NewRun(store, "taken@2026-11-21.1") as run:
+        for number in range(tenth):
+            run.write([_batch(rng, "dataset", number, f"imported import/{number + 1}")])
+        run.finish({"kind": "dataset", "name": "taken", "version": "2026-11-21.1"})
+
+
+def _batch(rng: random.Random, stage: str, number: int, parent: str | None) -> Batch:
+    place: Position = (number,)
+    text = f"Write number {number} of {stage}: " + "a few words " * rng.randint(1, 6)
+    instruction = InstructionRow(
+        stage, place, text, "accepted", is_classification=rng.choice([None, True, False]),
+        parent=parent, operator="deepen" if stage == "evolve" else None,
+        round=0 if stage == "evolve" else None, difficulty=rng.randint(1, 10),
+    )  # fmt: skip
+    output = "an answer of several words " * int(rng.expovariate(0.2))
+    instance = InstanceRow(
+        stage, place, 0, rng.choice(["", "some input"]), output + "end", "accepted"
+    )
+    completions = () if stage in ("import", "dataset") else (_completion(rng, stage, place),)
+    return Batch(stage, place, completions, (instruction,), (instance,))
+
+
+def _completion(rng: random.Random, stage: str, place: Position) -> CompletionRow:
+    return CompletionRow(
+        stage, place, 0, "used", None, "an answer", "stop", Usage(rng.randint(50, 900), 60, 40),
+        1024, rng.expovariate(1), "2026-11-20T23:15:00+00:00", "teacher",
+    )  # fmt: skip
+
+
+def add_analysis(store: Path) -> None:
+    """Parses by both rules and novelty scores, drawn; few verbs and nouns take most of the texts."""
+    with duckdb.connect(store, read_only=True) as connection:
+        texts = connection.sql("SELECT DISTINCT text FROM instructions").pl()["text"]
+        ids = connection.sql(
+            "SELECT id, run_id, count(*) OVER (PARTITION BY run_id) AS size FROM instructions"
+        ).pl()
+    for method in ("mended", "published"):
+        write_parses(store, "drawn 1", _parses(texts, method))
+    for (run_id,), rows in ids.group_by("run_id"):
+        write_scores(store, str(run_id), _scores(rows))
+
+
+def _parses(texts: pl.Series, method: str) -> pl.DataFrame:
+    rng = random.Random(method)
+    kinds = rng.choices(["imperative", "question"], [9, 1], k=len(texts))
+
+    def draw(prefix: str, most: int) -> list[str | None]:
+        return [
+            None if kind == "question" else f"{prefix}{int(most ** rng.random())}" for kind in kinds
+        ]
+
+    return pl.DataFrame(
+        {
+            "text": texts, "method": method, "parser_version": "drawn 1", "kind": kinds,
+            "verb": draw("verb", _VERBS), "noun": draw("noun", _NOUNS),
+            "question_word": ["what" if kind == "question" else None for kind in kinds],
+            "further": [[]] * len(texts),
+        },
+        schema=PARSES,
+    )  # fmt: skip
+
+
+def _scores(rows: pl.DataFrame) -> pl.DataFrame:
+    rng = random.Random("scores")
+    drawn = {name: [rng.random() for _ in range(rows.height)] for name in ("seed", "pool")}
+    return pl.DataFrame(
+        {
+            "instruction_id": rows["id"], "run_id": rows["run_id"], "seed_score": drawn["seed"],
+            "seed_id": "seed_1", "pool_score": drawn["pool"], "pool_id": rows["id"],
+            "pool_size": rows["size"],
+        },
+        schema=SCORES,
+    )  # fmt: skip
+
+
+def time_views(store: Path) -> dict[str, float]:
+    """Seconds that each view takes for all its rows and columns."""
+    with open_snapshot(store) as connection:
+        names = connection.execute(
+            "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY 1"
+        ).fetchall()
+        return {name: _time_view(connection, name) for (name,) in names}
+
+
+def _time_view(connection: duckdb.DuckDBPyConnection, name: str) -> float:
+    columns = [row[0] for row in connection.execute(f"DESCRIBE {name}").fetchall()]
+    read = ", ".join(f'max("{column}")' for column in columns)
+    query = f"SELECT count(*), {read} FROM {name}"
+    seconds = [_timed(lambda: connection.execute(query).fetchall()) for _ in range(_REPEATS)]
+    return round(statistics.median(seconds), 3)
+
+
+def _timed(call: Any) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """The figures as tables."""
+    real, drawn = report.get("alpaca"), report["growth"]
+    if real:
+        print(f"alpaca: {real['rows']} rows, {real['instructions']} instructions")
+        print(f"  imported in {real['import_s']} s (aim: {AIMS['import_s']:g})")
+        print(f"  parsed {real['parsed_per_s']} a second on 2 processes (aim: 2000)")
+        print(
+            f"  analysed, both rules and novelty, in {real['analyse_both_methods_and_novelty_s']} s"
+        )
+    columns = ([("alpaca", real)] if real else []) + [
+        (f"{row['instances']:,}", row) for row in drawn
+    ]
+    print(f"\n{'seconds':<24}" + "".join(f"{name:>12}" for name, _ in columns))
+    for name in ("write_s", "ingest_s", "publish_s"):
+        print(f"{name:<24}" + "".join(f"{row.get(name, '-'):>12}" for _, row in columns))
+    for name in columns[0][1]["views_s"]:
+        print(f"{name:<24}" + "".join(f"{row['views_s'][name]:>12}" for _, row in columns))
+    slow = list(_too_slow(columns))
+    print(f"\nviews over {AIMS['view_s']:g} s: {', '.join(slow) or 'none'}")
+
+
+def _too_slow(columns: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
+    for where, row in columns:
+        for name, seconds in row["views_s"].items():
+            if seconds >= AIMS["view_s"]:
+                yield f"{name} on {where} ({seconds} s)"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of Alpaca, 10,000 instances")
+    parser.add_argument("--sizes", type=int, nargs="+", default=None)
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    sizes = options.sizes or (SIZES[:1] if options.quick else SIZES)
+    report: dict[str, Any] = {
+        "hardware": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}",
+        "load_before": [round(value, 1) for value in os.getloadavg()],
+        "duckdb": duckdb.__version__, "aims": AIMS,
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        if ALPACA.exists():
+            report["alpaca"] = measure_real(Path(folder), 5_200 if options.quick else None)
+        report["growth"] = [measure_drawn(Path(folder), size) for size in sizes]
+    report["load_after"] = [round(value, 1) for value in os.getloadavg()]
+    print_report(report)
+    out = options.out or (None if options.quick else ROOT / "benchmarks" / "results" / "store.json")
+    if out is not None:
+        out.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
