@@ -31,7 +31,8 @@ def print_estimate(kind: str, estimate: Estimate, settings: Settings, *, as_json
         f"{'all':<16}{requests:>12,.0f}{usage.prompt_tokens:>16,}{usage.completion_tokens:>20,}"
         f"{estimate.cost(settings.prices):>14,.4f}"
     )
-    echo(f"\nat most {estimate.most_requests:,} requests, re-asks of unparsable judgements apart")
+    apart = ", re-asks of unparsable judgements apart" if estimate.pool else ""
+    echo(f"\nat most {estimate.most_requests:,} requests{apart}")
     if estimate.pool:
         echo("result pool by round (the source first): "
              + ", ".join(f"{size:,.0f}" for size in estimate.pool))  # fmt: skip
