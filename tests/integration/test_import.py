@@ -131,11 +131,13 @@ def test_every_format_is_detected_and_read(evoloom, tmp_path, store, file, is_zi
     }  # fmt: skip
     assert manifest["counts"] == report["counts"]
     assert (report["counts"]["instances"], report["counts"]["bad"]) == (3, {})
-    # An explicit format reads the same.
-    again = evoloom("import", str(path), "--name", "told", "--format", told, "--store", str(store))
-    assert again.code == 0
-    assert "(as told)" in again.out
-    assert triples(store, "told") == expected
+    if not is_zipped:  # an explicit format reads the same
+        again = evoloom(
+            "import", str(path), "--name", "told", "--format", told, "--store", str(store)
+        )
+        assert again.code == 0
+        assert "(as told)" in again.out
+        assert triples(store, "told") == expected
 
 
 def test_instructions_have_their_origin_and_say_what_is_not_known(evoloom, tmp_path, store):
