@@ -176,7 +176,7 @@ def derive_child(plan: EvolPlan, evolution: Evolution, entry: JournalEntry) -> N
         # Half an instruction is none, as in Self-Instruct.
         reason = "truncated" if outcome.finish_reason == "length" else "content_filter"
         evolution.answers.take(entry, reason)
-        evolution.failure = Failure(f"evolve_{reason}")
+        evolution.failure = Failure(f"evolve_{reason}", _extent(evolution.text))
         return
     if not evolution.text:
         evolution.answers.take(entry, "nothing_parsed")
@@ -201,5 +201,9 @@ def judge_response(
     if nothing is not None:
         return text, Failure("nothing_said", nothing)
     if outcome.finish_reason == "length" and settings.truncated_responses == "eliminate":
-        return text, Failure("response_truncated", f"cut after {len(text.split())} words")
+        return text, Failure("response_truncated", _extent(text))
     return text, None
+
+
+def _extent(text: str) -> str:
+    return f"cut after {len(text.split())} words"

@@ -115,8 +115,10 @@ CONDITIONS: list[Any] = [
     ([r"### Response:\s*$", "Sorry: " + "word " * 80, "stop"], None, None),
     ([r"### Response:\s*$", "It is what it is!", "stop"], "nothing_said", "It is what it is!"),
     ([r"### Response:\s*$", "It is a quarry!", "stop"], None, None),
-    ([r"### Response:\s*$", "Half an ans", "length"], "response_truncated", None),
-    ([EVOLVE, "Half an instr", "length"], "evolve_truncated", None),
+    ([r"### Response:\s*$", "Half an ans", "length"], "response_truncated",
+     "cut after 3 words"),
+    ([EVOLVE, "Half an instr", "length"], "evolve_truncated",
+     "cut after 3 words"),
     ([EVOLVE, "  ", "stop"], "empty", None),
 ]  # fmt: skip
 

@@ -79,7 +79,7 @@ def test_answers_in_any_order_give_the_same_rows(difficulty: bool) -> None:
     first = play(of, mixed)
     reasons = {row.reason for row in evolutions(first)}
     assert reasons >= {None, "leaked_prompt", "not_novel", "no_information_gain", "sorry"}
-    for seed in range(40):
+    for seed in range(12):
         assert play(of, mixed, random.Random(seed)) == first
 
 
