@@ -133,7 +133,7 @@ def read_parses(
         connection.register("wanted", frame.to_arrow())
         found = connection.sql(
             "SELECT place, kind, verb, noun, question_word, further "
-            "FROM wanted JOIN verb_nouns ON text_id = md5(text) "
+            "FROM wanted JOIN verb_nouns ON text_id = md5(text)::UUID "
             "WHERE method = ? AND parser_version = ? ORDER BY place",
             params=[method, parser_version],
         )
@@ -157,7 +157,7 @@ def write_parses(store_path: Path, parser_version: str, parses: pl.DataFrame) ->
         connection.register("parsed", parses.to_arrow())
         connection.execute(
             "INSERT OR IGNORE INTO verb_nouns BY NAME "
-            "SELECT md5(text) AS text_id, * EXCLUDE (text) FROM parsed"
+            "SELECT md5(text)::UUID AS text_id, * EXCLUDE (text) FROM parsed"
         )
         connection.unregister("parsed")
 

@@ -274,7 +274,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, frame: Any) -> No
         return
     connection.register("staged", frame.to_arrow())
     # Texts are joined by their hash, which DuckDB makes far faster than Python.
-    more = ", md5(text) AS text_id" if table == "instructions" else ""
+    more = ", md5(text)::UUID AS text_id" if table == "instructions" else ""
     connection.execute(f"INSERT INTO {table} BY NAME SELECT *{more} FROM staged")
     connection.unregister("staged")
 

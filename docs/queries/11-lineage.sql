@@ -9,4 +9,4 @@ WITH deepest AS (
 SELECT depth, run_id, operator, state, reason, text
 FROM lineage
 WHERE root_id IN (SELECT root_id FROM deepest)
-ORDER BY depth, run_id, operator NULLS FIRST, text;
+ORDER BY depth, parent_id IS NOT NULL, run_id, operator NULLS FIRST, text;

@@ -7,13 +7,13 @@
 ALTER TABLE instructions ADD COLUMN origin VARCHAR;
 ALTER TABLE instructions ADD COLUMN root_id VARCHAR;
 ALTER TABLE instructions ADD COLUMN words INTEGER;
-ALTER TABLE instructions ADD COLUMN text_id VARCHAR;
+ALTER TABLE instructions ADD COLUMN text_id UUID;
 COMMENT ON COLUMN instructions.parent IS 'The parent''s position, or source:NUMBER for a source instruction; of an instruction taken from a run (a source''s, a dataset version''s), RUN STAGE/POSITION.';
 COMMENT ON COLUMN instructions.parent_id IS 'Id of the parent''s row, which may be of another run.';
 COMMENT ON COLUMN instructions.origin IS 'Import: the file and the line it came from.';
 COMMENT ON COLUMN instructions.root_id IS 'Dataset version: the instruction it descends from, as it was when the version was made; splits are by it.';
 COMMENT ON COLUMN instructions.words IS 'Length in words: what white space separates.';
-COMMENT ON COLUMN instructions.text_id IS 'MD5 of the text: equal texts have the same, in all runs. Joins verb_nouns.';
+COMMENT ON COLUMN instructions.text_id IS 'MD5 of the text, as a UUID (16 bytes join and group much faster than 32 digits): equal texts have the same, in all runs. Joins verb_nouns.';
 
 ALTER TABLE instances ADD COLUMN is_duplicate BOOLEAN;
 ALTER TABLE instances ADD COLUMN system VARCHAR;
@@ -38,7 +38,7 @@ COMMENT ON COLUMN parsers.parser_version IS 'Model, spaCy and rules.';
 COMMENT ON COLUMN parsers.first_used_at IS 'When it first parsed a text of this store (UTC).';
 
 CREATE TABLE verb_nouns (
-  text_id VARCHAR NOT NULL,
+  text_id UUID NOT NULL,
   method VARCHAR NOT NULL,
   parser_version VARCHAR NOT NULL,
   kind VARCHAR NOT NULL,

@@ -91,7 +91,7 @@ _SPOILT = {
             "1 row that count other than their accepted and surplus instructions",
         "INSERT INTO novelty_scores BY NAME SELECT 'x' AS instruction_id, 'night' AS run_id":
             "table novelty_scores: 1 row of an instruction that is not there",
-        "INSERT INTO verb_nouns BY NAME SELECT 'x' AS text_id, 'mended' AS method, "
+        "INSERT INTO verb_nouns BY NAME SELECT uuid() AS text_id, 'mended' AS method, "
         "'1' AS parser_version, 'unparsed' AS kind, [] AS further":
             "table verb_nouns: 1 row of a parser that is not in the table parsers",
     },

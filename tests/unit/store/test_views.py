@@ -137,7 +137,7 @@ def add_analysis(store: Path, expected: Expected) -> None:
         )
         for (text, method, parser), parse in expected.parses.items():
             connection.execute(
-                "INSERT INTO verb_nouns VALUES (md5(?), ?, ?, ?, ?, ?, ?, [])",
+                "INSERT INTO verb_nouns VALUES (md5(?)::UUID, ?, ?, ?, ?, ?, ?, [])",
                 [text, method, parser, *parse],
             )
         for run_id in (SCORED, PARTLY, OUTGROWN):
