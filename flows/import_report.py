@@ -33,6 +33,7 @@ def print_imports(result: ImportResult, store_path: Path, *, as_json: bool) -> N
         store = _store_flag(store_path)
         typer.echo("\ntry next")
         typer.echo(f"  evoloom runs show {run_id}{store}")
+        typer.echo(f"  evoloom report {run_id}{store} --out report.html")
         typer.echo(f"  evoloom export {run_id}{store} --format alpaca --out dataset.jsonl")
         typer.echo(f"  evoloom run evol-instruct --source {run_id}{store} --rounds 2 --limit 10")
 

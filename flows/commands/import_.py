@@ -14,7 +14,7 @@ def import_(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="JSON Lines, a JSON array, CSV or Parquet; gzipped or not. Each file becomes a "
             "run of its own.",
         ),
@@ -44,19 +44,24 @@ def import_(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import instruction data as a run: statistics, lineage and exports as of generated data.
+    """Import files of instruction data as runs, with statistics, lineage, exports as of generated data.
 
     Rows with the same instruction become one instruction with several instances. Bad rows are
     reported with their number and kept in the run directory, in rejected.jsonl.
     """
+    from flows.analysis import analyse_made
     from flows.import_report import print_imports
     from flows.import_source import ImportOptions
     from flows.importing import import_files
 
     target = store_path(store)
     options = ImportOptions(format, parse_mapping(mapping or []), strict)
-    result = import_files(target, files, options, name, _show_progress)
+    try:
+        result = import_files(target, files, options, name, _show_progress)
+    finally:
+        _end_progress()
     print_imports(result, target, as_json=as_json)
+    analyse_made(target, [made.run_id for made in result.imports], result.published)
 
 
 def parse_mapping(flags: list[str]) -> dict[str, str]:
@@ -85,3 +90,11 @@ def _show_progress(file: str, rows: int) -> None:
 
     if sys.stderr.isatty():
         typer.echo(f"\r{file}: {rows:,} rows", err=True, nl=False)
+
+
+def _end_progress() -> None:
+    """Leave the line to what comes next."""
+    import sys
+
+    if sys.stderr.isatty():
+        typer.echo("\r\x1b[K", err=True, nl=False)
