@@ -11,9 +11,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from flows.analysis import analyse_after
 from flows.execution import Published, execute, open_teacher, publish_store
 from flows.methods import METHODS, method_of
-from pipeline.config import Resolved, Settings, flatten, operational_keys, resolve
+from flows.sources import pin_names
+from pipeline.config import Resolved, Settings, dump, flatten, operational_keys, resolve
 from pipeline.errors import UsageError
 from pipeline.records import Address
 from pipeline.run.driver import RunEnd
@@ -61,15 +63,17 @@ def start_run(
     run_id = run_id or new_run_id(kind)
     method = METHODS[kind]
     check_new_run(store_path, run_id)
-    files = method.check(run_id, settings)  # before any wait
+    pinned = pin_names(settings)
+    files = method.check(run_id, pinned)  # before any wait
     with open_teacher(settings, listener.message) as place:
-        manifest = method.build_manifest(run_id, settings, place.model, files)
+        manifest = method.build_manifest(run_id, pinned, place.model, files)
+        manifest["config"] = dump(settings)  # as given, for a resume to be compared with
         create_run(store_path, manifest, files)
         listener.message(f"run {run_id}")
         with HeldRun(store_path, run_id) as run:
             machine = method.build_machine(run.manifest, run.path)
             end = execute(run, machine, settings, place, store_path, on_progress=listener.progress)
-    return RunResult(run_id, end, publish_store(store_path))
+    return _publish(store_path, run_id, end, settings, listener)
 
 
 def resume_run(
@@ -97,14 +101,16 @@ def resume_run(
     run_dir = runs_directory(store_path) / run_id
     find_runs(runs_directory(store_path), [run_id])
     check_store(store_path)
-    resolved = resume_settings(read_manifest(run_dir).raw, flags, config_file)
+    manifest = read_manifest(run_dir).raw
+    method_of(manifest)  # an import or a dataset version is not to be held, let alone changed
+    resolved = resume_settings(manifest, flags, config_file)
     with _hold(store_path, run_id, wait, listener) as run:
         state = read_state(run_dir)
         if state.state in ("completed", "ceiling"):
             if give_up:
                 raise UsageError(f"run {run_id} is {state.state}: there is nothing to give up")
             end = RunEnd("completed" if state.state == "completed" else "ceiling", state.reason)
-            return RunResult(run_id, end, publish_store(store_path))
+            return _publish(store_path, run_id, end, resolved.settings, listener)
         if run.manifest["rederived_from"]:
             raise UsageError(
                 f"run {run_id} was being derived again from {run.manifest['rederived_from']} and "
@@ -120,7 +126,17 @@ def resume_run(
                 run, machine, settings, place, store_path,
                 give_up=give_up, on_progress=listener.progress,
             )  # fmt: skip
-    return RunResult(run_id, end, publish_store(store_path))
+    return _publish(store_path, run_id, end, settings, listener)
+
+
+def _publish(
+    store_path: Path, run_id: str, end: RunEnd, settings: Settings, listener: Listener
+) -> RunResult:
+    published = publish_store(store_path)
+    # Who stops a run wants it to be over; what is not in the snapshot cannot be analysed.
+    if end.reason not in ("SIGINT", "SIGTERM") and published.pending is None:
+        analyse_after(store_path, run_id, settings, listener.message)
+    return RunResult(run_id, end, published)
 
 
 def _hold(store_path: Path, run_id: str, wait: bool, listener: Listener) -> HeldRun:
