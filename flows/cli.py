@@ -9,14 +9,18 @@ import typer
 
 from flows.commands import (
     config,
+    datasets,
     export,
+    import_,
     lineage,
     novelty,
     rederive,
+    report,
     resume,
     run,
     runs,
     seeds,
+    sql,
     store,
     teacher,
 )
@@ -34,7 +38,11 @@ app.add_typer(run.app, name="run")
 app.add_typer(runs.app, name="runs")
 app.command("resume")(resume.resume)
 app.command("rederive")(rederive.rederive)
+app.command("import")(import_.import_)
 app.command("export")(export.export)
+app.add_typer(datasets.app, name="datasets")
+app.command("sql")(sql.sql)
+app.command("report")(report.report)
 app.command("lineage")(lineage.lineage)
 app.command("novelty")(novelty.novelty)
 app.add_typer(seeds.app, name="seeds")
