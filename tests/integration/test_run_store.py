@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -16,34 +12,9 @@ from store.queries import list_runs
 from store.rebuild import rebuild
 from store.snapshot import open_snapshot
 from tests.support import runs
+from tests.support.hogs import hog
 from tests.support.stores import dump
 from tests.support.teachers import TeacherFactory
-
-_HOG = """
-import sys, duckdb
-connection = duckdb.connect(sys.argv[1])
-connection.execute("SELECT count(*) FROM runs").fetchall()
-print("open", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def hog(store: Path) -> Iterator[None]:
-    """Another process has the live file open for writing."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _HOG, str(store)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline() == "open\n"
-        yield
-    finally:
-        process.stdin.close()
-        process.wait()
-        process.stdout.close()
 
 
 def test_a_run_completes_while_somebody_holds_the_live_file_and_is_ingested_later(
@@ -51,7 +22,7 @@ def test_a_run_completes_while_somebody_holds_the_live_file_and_is_ingested_late
 ) -> None:
     teacher = scripted_teacher()
     runs.start(store, teacher, run_id="earlier", run__target=2)
-    with hog(store):
+    with hog(store, "read_write"):
         result = runs.start(store, teacher, store__ingest_interval_s=0.05)
         assert (result.end.state, exit_code(result.end)) == ("completed", 0)
         assert result.published.pending is not None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -18,34 +17,11 @@ from store.queries import list_runs, show_run
 from store.rebuild import rebuild
 from store.run_directory import read_state
 from store.snapshot import open_snapshot, publish, read_snapshot
+from tests.support.hogs import hog
 from tests.support.run_directories import SyntheticRun, write_run
 from tests.support.stores import dump
 
 ROOT = Path(__file__).resolve().parents[2]
-_HOG = """
-import sys, duckdb
-connection = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "read_only")
-connection.execute("SELECT count(*) FROM runs").fetchall()
-print("open", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def hog(store: Path, mode: str) -> Iterator[int]:
-    """Another process with the live file open; its process id."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _HOG, str(store), mode],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        assert process.stdout.readline() == "open\n"
-        yield process.pid
-    finally:
-        process.stdin.close()
-        process.wait()
-        process.stdout.close()
 
 
 @pytest.fixture
@@ -58,7 +34,9 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("mode", ["read_only", "read_write"])
-def test_a_hog_leaves_the_run_pending_and_everything_readable(store: Path, mode: str) -> None:
+def test_a_hog_leaves_the_run_pending_and_everything_readable(
+    store: Path, mode: Literal["read_only", "read_write"]
+) -> None:
     run_dir = write_run(store, SyntheticRun("night"), ingest_pending=True)
     with hog(store, mode) as pid:
         for command in (ingest, publish):

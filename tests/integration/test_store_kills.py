@@ -3,10 +3,12 @@ new, and the next command completes what was begun."""
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from store.ingest import ingest
 from store.rebuild import rebuild
 from store.snapshot import open_snapshot, publish, snapshot_link
+from tests.support.analysts import WHOLE
 from tests.support.run_directories import SyntheticRun, write_run
 from tests.support.stores import dump
 
@@ -101,3 +104,47 @@ def test_a_kill_during_the_first_ingest_of_all_leaves_a_store_that_opens(
         assert act(store, "ingest", number * points // kills).returncode == -signal.SIGKILL
         ingest(store)
         assert dump(store) == expected
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.verify_store)])
+def test_killed_from_outside_at_random_the_snapshot_is_always_whole(
+    tmp_path: Path, kills: int
+) -> None:
+    """The process publishes without pause; the kill falls anywhere, also inside DuckDB's writes."""
+    store = tmp_path / "evoloom.duckdb"
+    rng = random.Random(2026)
+    generation = 0
+    for _ in range(kills):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.killed", str(store), "nights", "0"],
+            cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        first = int(process.stdout.readline())  # it has started, and mended what the last kill left
+        started = time.monotonic()
+        second = int(process.stdout.readline())
+        assert (first > generation, second) == (True, first + 1)
+        # Somewhere in the next two times that it publishes.
+        time.sleep(rng.uniform(0, 2 * (time.monotonic() - started)))
+        process.kill()
+        printed, _ = process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        published = [first, second, *map(int, printed.split())]
+        with open_snapshot(store) as connection:
+            (generation, run_ids) = connection.execute(
+                "SELECT generation, run_ids FROM snapshot"
+            ).fetchall()[0]
+            # The newest that was reported, or the one that was not reported any more.
+            assert generation - published[-1] in (0, 1)
+            assert connection.execute("SELECT run_id FROM runs ORDER BY run_id").fetchall() == [
+                (run_id,) for run_id in run_ids
+            ]
+            # Every generation has one run more; the runs of a kill's both sides come in together.
+            assert len(run_ids) >= generation - 1
+            assert connection.execute(WHOLE).fetchone() == (True,)
+            for table in ("instructions", "instances", "completions", "shots"):
+                connection.execute(f"SELECT sum(hash(t)::HUGEINT) FROM {table} AS t").fetchall()
+    ingest(store)
+    pieces = dump(store)
+    rebuild(store)
+    assert dump(store) == pieces

@@ -2,14 +2,16 @@
 
     python -m tests.support.killed STORE ACTION KILL_AT
 
-ACTION is `ingest`, `publish` or `rebuild`. A point is a line of code of the modules that write,
-about to be run; at the KILL_AT-th the process sends itself SIGKILL. With KILL_AT 0 nothing is
-killed and the number of points is printed. A line of code is what a kill from outside falls between;
-kills inside DuckDB's own commit are covered by its log, not here.
+ACTION is `ingest`, `publish` or `rebuild`, or `nights`: run after run is written, ingested and
+published, its generation printed, until somebody kills the process from outside. A point is a line
+of code of the modules that write, about to be run; at the KILL_AT-th the process sends itself
+SIGKILL. With KILL_AT 0 nothing is killed and the number of points is printed. A line of code is what
+a kill from outside falls between; kills inside DuckDB's own commit are covered by its log, not here.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -20,6 +22,8 @@ from typing import Any
 
 from store import database, rebuild, snapshot
 from store import ingest as ingest_module
+from store.run_directory import list_run_ids, runs_directory
+from tests.support.run_directories import SyntheticRun, write_run
 
 _WRITERS = {module.__file__ for module in (database, ingest_module, rebuild, snapshot)}
 CHUNK_BATCHES = 20
@@ -41,6 +45,8 @@ def main(store_path: Path, action: str, kill_at: int) -> None:
     def on_call(frame: FrameType, _event: str, _argument: Any) -> Any:
         return on_line if frame.f_code.co_filename in _WRITERS else None
 
+    if action == "nights":
+        publish_nights(store_path)
     actions: dict[str, Callable[[Path], object]] = {
         "ingest": ingest_module.ingest,
         "publish": snapshot.publish,
@@ -50,6 +56,14 @@ def main(store_path: Path, action: str, kill_at: int) -> None:
     actions[action](store_path)
     sys.settrace(None)
     print(count)
+
+
+def publish_nights(store_path: Path) -> None:
+    """Publish for ever, a run at a time."""
+    for number in itertools.count(len(list_run_ids(runs_directory(store_path)))):
+        write_run(store_path, SyntheticRun(f"night-{number}", positions=4, seed=number))
+        ingest_module.ingest(store_path)
+        print(snapshot.publish(store_path).generation, flush=True)
 
 
 if __name__ == "__main__":
