@@ -65,7 +65,7 @@ def difficulty_figure(sides: Sequence[tuple[str, pl.DataFrame]]) -> go.Figure:
                 "traceorder": "reversed"}
     )  # fmt: skip
     figure.update_yaxes(range=[0, 108], tickvals=[0, 25, 50, 75, 100], gridcolor=palette.GRID)
-    figure.update_yaxes(title="% of the rated", row=1, col=1)
+    figure.update_yaxes(title=palette.axis_title("% of the rated"), row=1, col=1)
     figure.update_xaxes(type="category")
     return figure
 
@@ -91,7 +91,9 @@ def difficulty_chart(sides: Sequence[Side]) -> Chart | None:
     )
     frames = [(side.name, side.data.difficulty) for side in rated]
     several = len(rated) > 1
-    means = [(side_name, *of_round) for side_name, frame in frames for of_round in round_means(frame)]
+    means = [
+        (side_name, *of_round) for side_name, frame in frames for of_round in round_means(frame)
+    ]
     rows: list[tuple[Cell, ...]] = [row if several else row[1:] for row in means]
     said = "; ".join(f"{name}: mean {mean:.2f} of {total:,}" for _, name, total, mean in means)
     columns = (*(["run"] if several else []), "round", "rated", "mean difficulty")

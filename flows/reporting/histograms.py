@@ -49,7 +49,7 @@ def novelty_figure(
                 annotation={"text": f"threshold {threshold:g}", "font": {"color": palette.TEXT},
                             "xanchor": "left", "yanchor": "bottom"},
             )  # fmt: skip
-    figure.update_xaxes(title="ROUGE-L F-measure", row=len(panels), col=1)
+    figure.update_xaxes(title=palette.axis_title("ROUGE-L F-measure"), row=len(panels), col=1)
     _title_heights(figure, "instructions", len(sides))
     return figure
 
@@ -81,7 +81,7 @@ def length_figure(sides: Sequence[tuple[str, pl.DataFrame]]) -> go.Figure:
             range=[0, end + 5], tickvals=ticks, ticktext=[_tick(tick) for tick in ticks],
             showticklabels=True, tickangle=0, row=row, col=1,
         )  # fmt: skip
-    figure.update_xaxes(title="words", row=len(panels), col=1)
+    figure.update_xaxes(title=palette.axis_title("words"), row=len(panels), col=1)
     _title_heights(figure, "count", len(sides))
     return figure
 
@@ -176,8 +176,7 @@ def _panels(titles: Sequence[str], *, shared: bool) -> go.Figure:
 
 
 def _title_heights(figure: go.Figure, counted: str, sides: int) -> None:
-    figure.update_yaxes(title={"text": counted if sides == 1 else "%", "font": {"size": 14}})
-    figure.update_xaxes(title={"font": {"size": 14}})
+    figure.update_yaxes(title=palette.axis_title(counted if sides == 1 else "%"))
     figure.update_yaxes(tickformat=",d" if sides == 1 else None)
 
 

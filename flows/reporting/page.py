@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from flows.reporting.chart import Cell, Chart, Side
+from flows.reporting.chart import Cell, Chart, Side, Table
 from flows.reporting.head import describe
 
 _NO_SCRIPT_END = re.compile(r"</(?=script)", re.IGNORECASE)
@@ -44,7 +44,7 @@ def render_page(sides: Sequence[Side], charts: Sequence[Chart], version: str) ->
         style=_read("report.css"),
         scripts=scripts,
         hashes=[_hash(script) for script in scripts],
-        is_numeric=_is_numeric,
+        numeric_columns=_numeric_columns,
     )  # fmt: skip
 
 
@@ -69,9 +69,11 @@ def mark_commands(text: str) -> Markup:
     )
 
 
-def _is_numeric(rows: Sequence[tuple[Cell, ...]], column: int) -> bool:
-    values = [row[column] for row in rows if row[column] is not None]
-    return bool(values) and not any(isinstance(value, str) for value in values)
+def _numeric_columns(table: Table) -> list[bool]:
+    """Which columns hold numbers, and nothing else but gaps."""
+    columns = zip(*table.rows, strict=True)
+    kinds = [{type(cell) for cell in column} - {type(None)} for column in columns]
+    return [bool(kind) and str not in kind for kind in kinds]
 
 
 def _embedded(figure: Any) -> str | None:

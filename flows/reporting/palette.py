@@ -86,10 +86,13 @@ def layout(height: int, **more: Any) -> dict[str, Any]:
             "x": 0,
             "traceorder": "normal",
         },
-        "xaxis": {"title": {"font": {"size": 14}}},
-        "yaxis": {"title": {"font": {"size": 14}}},
     }
     return {**shared, **more}
+
+
+def axis_title(text: str) -> dict[str, Any]:
+    """The title of an axis, in the size that all have."""
+    return {"text": text, "font": {"size": 14}}
 
 
 def _channels(colour: str) -> tuple[int, int, int]:

@@ -44,7 +44,8 @@ def question_figure(sides: Sequence[tuple[str, pl.DataFrame, int]]) -> go.Figure
     figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_xaxes(
         gridcolor=palette.GRID, rangemode="tozero",
-        title="instructions" if len(sides) == 1 else "% of the instructions",
+        tickformat="," if len(sides) == 1 else None,
+        title=palette.axis_title("instructions" if len(sides) == 1 else "% of the instructions"),
     )  # fmt: skip
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
@@ -78,11 +79,10 @@ def _chart(number: int, sides: Sequence[Side]) -> Chart:
 
 
 def _summary(panel: Panel) -> str:
-    ends = {
-        stream.target[1]: stream.count
-        for stream in panel.streams
-        if "\n" not in stream.target[1] and stream.outcome != "admitted"
-    }
+    ends: Counter[str] = Counter()
+    for stream in panel.streams:
+        if "\n" not in stream.target[1] and stream.outcome != "admitted":
+            ends[stream.outcome.replace("_", " ")] += stream.count
     said = ", ".join(f"{name} {count:,}" for name, count in ends.items())
     return f"{panel.title}: {panel.total:,} in all; {said}."
 

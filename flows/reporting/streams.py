@@ -99,23 +99,28 @@ def _stage_streams(subject: str, rows: pl.DataFrame) -> Iterator[Stream]:
         )
         total = int(of_outcome["count"].sum())
         name = _outcome_name(subject, stage, outcome)
+        reasons = _reasons(of_outcome)
         if middle and outcome in _WITHIN_ADMITTED:
-            start, node = (1, "admitted"), (2, name)
-        else:
-            start, node = entry, (1, name)
-        yield Stream(start, node, total, outcome)
-        yield from _reasons(node, outcome, of_outcome.drop_nulls("reason"))
+            # One column further and the labels of neighbours would lie on each other.
+            for reason, count in reasons:
+                leaf = name if reason is None else f"{name}: {reason}"
+                yield Stream((1, "admitted"), (2, leaf), count, outcome)
+            continue
+        yield Stream(entry, (1, name), total, outcome)
+        for reason, count in reasons:
+            if reason is not None:
+                # Reasons of two outcomes stay apart; the outcome is cut off where it is shown.
+                yield Stream((1, name), (2, f"{name}\n{reason}"), count, outcome)
 
 
-def _reasons(node: tuple[int, str], outcome: str, rows: pl.DataFrame) -> Iterator[Stream]:
-    shown = rows.head(MOST_REASONS)
-    for row in shown.iter_rows(named=True):
-        # Reasons of two outcomes stay apart; the outcome's name is cut off where it is shown.
-        yield Stream(node, (node[0] + 1, f"{node[1]}\n{row['reason']}"), row["count"], outcome)
-    rest = rows.slice(MOST_REASONS)
-    if rest.height:
-        key = f"{node[1]}\n{rest.height} more reasons"
-        yield Stream(node, (node[0] + 1, key), int(rest["count"].sum()), outcome)
+def _reasons(rows: pl.DataFrame) -> list[tuple[str | None, int]]:
+    """Reasons of an outcome with their counts; the rare ones of many together."""
+    counts = [(row["reason"], int(row["count"])) for row in rows.iter_rows(named=True)]
+    rest = counts[MOST_REASONS:]
+    if rest:
+        together = (f"{len(rest)} more reasons", sum(count for _, count in rest))
+        return [*counts[:MOST_REASONS], together]
+    return counts
 
 
 def _entry(subject: str, stage: str) -> str:

@@ -144,6 +144,7 @@ def _chart(
         f"{row['verb'].replace('_', ' ')} {row['noun']} ({row['count']:,})"
         for row in shown.sort("count", descending=True).head(3).iter_rows(named=True)
     )
+    notes.append("Labels that do not fit their sector are left out; the table below has them all.")
     table = Table(
         "Verbs and nouns shown, with the first instruction that has the pair",
         ("verb", "noun", "instructions", "all of the verb", "example"),

@@ -25,7 +25,7 @@ def usage_figure(usage: pl.DataFrame) -> go.Figure:
     figure = go.Figure(
         [
             go.Bar(
-                name=name, orientation="h", y=[plain(stage) for stage in stages],
+                name=name, orientation="h", y=[plain(stage.replace("_", " ")) for stage in stages],
                 x=values.to_list(), marker={"color": palette.TOKENS[key]},
                 hovertemplate=f"%{{y}}, {name}: %{{x:,}}<extra></extra>",
             )
@@ -38,7 +38,9 @@ def usage_figure(usage: pl.DataFrame) -> go.Figure:
         barmode="stack", bargap=0.3,
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(title="tokens", gridcolor=palette.GRID, rangemode="tozero")
+    figure.update_xaxes(
+        title=palette.axis_title("tokens"), gridcolor=palette.GRID, rangemode="tozero"
+    )
     return figure
 
 

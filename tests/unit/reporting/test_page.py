@@ -155,3 +155,10 @@ def test_cells_are_as_people_read_them(value: Any, decimals: int, expected: str)
 
 def test_commands_are_marked_and_escaped() -> None:
     assert mark_commands("type `a <b>` & go") == "type <code>a &lt;b&gt;</code> &amp; go"
+
+
+def test_columns_of_numbers_are_set_to_the_right_gaps_too() -> None:
+    table = Table("Counts", ("name", "count", "why"), [("a", 1, "x"), ("b", None, None)])
+    page = Page(render_page([frames.side()], [Chart("one", "One", tables=(table,))], "0.1"))
+    cells = [attrs.get("class") for tag, attrs in page.tags if tag == "td"]
+    assert cells == ["number", None, "number", None]

@@ -75,8 +75,7 @@ def test_self_instruct_runs_from_parsed_over_admitted_to_accepted() -> None:
         ("instructions parsed", "rejected"): 130,
         ("rejected", "rejected: not_novel"): 100,
         ("rejected", "rejected: keyword"): 30,
-        ("admitted", "without instances"): 8,
-        ("without instances", "without instances: no_instances"): 8,
+        ("admitted", "without instances: no_instances"): 8,
         ("admitted", "surplus"): 2,
         ("admitted", "accepted"): 60,
     }
