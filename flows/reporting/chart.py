@@ -60,9 +60,3 @@ def shorten(text: str, length: int) -> str:
 def share_of(count: int, total: int) -> str:
     """`count` of `total` in per cent."""
     return f"{100 * count / total:.1f}%" if total else "-"
-
-
-def say_missing(sides: Sequence[Side], names: Sequence[str], what: str, command: str) -> str:
-    """The sentence for data that are not there (yet)."""
-    whose = "" if len(sides) == 1 else f" of {' and '.join(names)}"
-    return f"{what}{whose}: type `{command}`"
