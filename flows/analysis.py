@@ -136,7 +136,7 @@ class Announcer:
     def __call__(self, step: Step) -> None:
         """Take a step."""
         now = time.monotonic()
-        if now - self._told_at < _WRITE_EVERY_S:
+        if now - self._told_at < _WRITE_EVERY_S or step.done == step.total:
             return
         self._told_at = now
         what = "instructions parsed" if step.run_id is None else f"of {step.run_id} scored"

@@ -10,6 +10,7 @@ import typer
 from flows.commands import (
     config,
     datasets,
+    diversity,
     export,
     import_,
     lineage,
@@ -44,6 +45,7 @@ app.add_typer(datasets.app, name="datasets")
 app.command("sql")(sql.sql)
 app.command("report")(report.report)
 app.command("lineage")(lineage.lineage)
+app.command("diversity")(diversity.diversity)
 app.command("novelty")(novelty.novelty)
 app.add_typer(seeds.app, name="seeds")
 app.add_typer(teacher.teacher_app, name="teacher")

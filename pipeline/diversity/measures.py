@@ -1,31 +1,25 @@
 """How varied a set of texts is, in numbers. Each measure is a pure function.
 
-Words are runs of letters, digits and underscores, without regard to case (`words_of`); an
-apostrophe within a word belongs to it. Samples are drawn with a fixed seed, so that the same texts
-in the same order always give the same number.
+Words are those of `words_of`. Samples are drawn with a fixed seed, so that the same texts in the same
+order always give the same number.
 """
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from math import exp, log, log2
 from random import Random
 
+from pipeline.diversity.languages import language_of
 from pipeline.diversity.records import VerbNoun
 from pipeline.diversity.scripts import main_script
+from pipeline.diversity.words import words_of
 
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
 _SEED = "diversity"
 # Of NLTK's smoothing `method1`: what a precision of nothing in common counts as.
 _EPSILON = 0.1
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text, case-folded."""
-    return _WORD.findall(text.casefold())
 
 
 def distinct_n(texts: Iterable[str], n: int) -> float:
@@ -133,8 +127,7 @@ def self_bleu(texts: Sequence[str], n: int = 4, sample: int = 1000) -> float:
     """
     if n < 1 or sample < 1:
         raise ValueError(f"n is {n} and sample {sample}: at least 1 is needed of each")
-    if len(texts) > sample:
-        texts = Random(f"{_SEED}/self-bleu").sample(texts, sample)  # noqa: S311
+    texts = draw(texts, sample)
     tokens = [words_of(text) for text in texts]
     if len(tokens) < 2:
         return 0.0
@@ -156,6 +149,13 @@ def self_bleu(texts: Sequence[str], n: int = 4, sample: int = 1000) -> float:
     return sum(scores) / len(tokens)
 
 
+def draw(texts: Sequence[str], size: int) -> Sequence[str]:
+    """Of more than `size` texts that many, always the same ones."""
+    if len(texts) <= size:
+        return texts
+    return Random(f"{_SEED}/{size}").sample(texts, size)  # noqa: S311
+
+
 def kind_shares(records: Sequence[VerbNoun]) -> dict[str, float]:
     """Shares of `imperative`, `question` and `unparsed` instructions: each 0 to 1, together 1."""
     return _shares((record.kind for record in records), ("imperative", "question", "unparsed"))
@@ -174,6 +174,22 @@ def script_shares(texts: Sequence[str]) -> dict[str, float]:
     with `Other` for the rare ones. It tells English from Chinese, not English from French.
     """
     shares = _shares((main_script(text) or "none" for text in texts), ())
+    return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
+
+
+def language_shares(texts: Sequence[str], records: Sequence[VerbNoun]) -> dict[str, float]:
+    """Share of texts by language (ISO 639-1, or `unknown`): each 0 to 1, together 1, the largest
+    first.
+
+    Source: Grefenstette 1995, "Comparing two language identification schemes" (small words).
+    """
+    shares = _shares(
+        (
+            language_of(text, reads_as_english=record.kind != "unparsed")
+            for text, record in zip(texts, records, strict=True)
+        ),
+        (),
+    )
     return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 # Far beyond any instruction; spaCy's memory grows with the longest text.
 _MOST_CHARACTERS = 20_000
 _BATCH = 512
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def parse_texts(texts: Sequence[str], methods: Sequence[Method]) -> list[list[VerbNoun]]:
@@ -26,7 +28,8 @@ def parse_texts(texts: Sequence[str], methods: Sequence[Method]) -> list[list[Ve
     For both rules most texts are parsed once: all that `prepare` left as they were and that
     `mark_sentences` found to be one sentence.
     """
-    texts = [text[:_MOST_CHARACTERS] for text in texts]
+    # spaCy takes no lone surrogate, which JSON may hold.
+    texts = [_SURROGATE.sub("\ufffd", text[:_MOST_CHARACTERS]) for text in texts]
     answers: dict[Method, list[VerbNoun]] = {}
     shared: dict[int, VerbNoun] = {}
     if "mended" in methods:

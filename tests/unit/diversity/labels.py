@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pipeline.diversity import VerbNoun, analyse
@@ -41,14 +42,14 @@ class Scores:
     counts: tuple[str, ...]
 
 
+@cache
 def read_labels(data: Path, split: str) -> list[Label]:
-    rows: dict[str, list[dict]] = {}
     found = []
     for line in LABELS.read_text(encoding="utf-8").splitlines():
         label = json.loads(line)
         if label["split"] != split:
             continue
-        row = rows.setdefault(label["file"], _rows(data / label["file"]))[label["row"]]
+        row = _rows(data / label["file"])[label["row"]]
         text = row.get("instruction") or row["Instruction"]
         assert hashlib.sha256(text.encode()).hexdigest()[:16] == label["sha256"]
         nouns = tuple(label["nouns"])
@@ -81,6 +82,7 @@ def score(labels: list[Label], records: list[VerbNoun]) -> Scores:
     )
 
 
+@cache
 def _rows(path: Path) -> list[dict]:
     opened = (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8")
     with opened as lines:

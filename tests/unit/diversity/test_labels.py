@@ -1,6 +1,7 @@
 """Both rules on real instructions labelled by hand; docs/DIVERSITY.md holds the figures."""
 
 import re
+from functools import cache
 
 import pytest
 
@@ -16,6 +17,7 @@ def data(checkout):
     return folder
 
 
+@cache
 def scored(data, split, method):
     labels = read_labels(data, split)
     return score(labels, analyse([label.text for label in labels], method))
