@@ -77,8 +77,8 @@ class BucketEngine:
             dtype=np.float64,
         )
 
-    def nearest(self, text: str, k: int, hidden: Set[int]) -> list[Verdict]:
-        return highest(self.scores(text), k, hidden)
+    def nearest(self, texts: Sequence[str], k: int, hidden: Set[int]) -> list[list[Verdict]]:
+        return [highest(self.scores(text), k, hidden) for text in texts]
 
     def retract(self, entry: int) -> None:
         self._retracted.add(entry)

@@ -27,11 +27,9 @@ class Engine(Protocol):
     def scores(self, text: str) -> NDArray[np.float64]:
         """Return the F-measure with every entry in entry order; of retracted ones any value."""
 
-    def nearest(self, text: str, k: int, hidden: Set[int]) -> list[Verdict]:
-        """Return the k highest scores with their entries, best first, the earlier among equals.
-
-        Entries in `hidden` are not found.
-        """
+    def nearest(self, texts: Sequence[str], k: int, hidden: Set[int]) -> list[list[Verdict]]:
+        """Return for each text the k highest scores with their entries, best first, the earlier
+        among equals. Entries in `hidden` are not found."""
 
     def retract(self, entry: int) -> None:
         """Let an entry stop blocking."""

@@ -24,6 +24,8 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = ("auto", "tree", "fallback", "plai
 TREE_FROM = 4096
 # How many texts a writer judges before readers get their turn.
 _CHUNK = 1024
+# How many texts a reader looks at before writers get theirs.
+_READ_AT_ONCE = 64
 
 
 class NoveltyIndex:
@@ -140,18 +142,21 @@ class NoveltyIndex:
         """Return for each text the k pool entries with the highest scores, best first.
 
         Exact; among equal scores the earlier entry goes first. Fewer than k come back only when the
-        pool is smaller. It looks at the whole pool for each text, though it compares with little of
-        it.
+        pool is smaller. The first call after the pool has grown makes posting lists of it.
         """
         if k < 0:
             raise UsageError(f"nearest: k must not be negative, got {k}.")
-        neighbours = []
-        for text in _as_list(texts):
+        neighbours: list[list[Neighbour]] = []
+        texts = _as_list(texts)
+        for start in range(0, len(texts), _READ_AT_ONCE):
             with self._gate.read():
-                best = self._engine.nearest(text, k, self._retracted)
-                neighbours.append(
-                    [Neighbour(entry, self._texts[entry], score) for entry, score in best]
+                found = self._engine.nearest(
+                    texts[start : start + _READ_AT_ONCE], k, self._retracted
                 )
+                neighbours += [
+                    [Neighbour(entry, self._texts[entry], score) for entry, score in best]
+                    for best in found
+                ]
         return neighbours
 
     def mean_similarity(self, texts: Sequence[str]) -> list[float]:

@@ -53,8 +53,8 @@ class PlainEngine:
         tokens = self._split(text)
         return np.array([_score(tokens, other) for other in self._pool], dtype=np.float64)
 
-    def nearest(self, text: str, k: int, hidden: Set[int]) -> list[Verdict]:
-        return highest(self.scores(text), k, hidden)
+    def nearest(self, texts: Sequence[str], k: int, hidden: Set[int]) -> list[list[Verdict]]:
+        return [highest(self.scores(text), k, hidden) for text in texts]
 
     def retract(self, entry: int) -> None:
         self._retracted.add(entry)

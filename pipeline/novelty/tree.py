@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.novelty.comparing import TABLED, tabulate
 from pipeline.novelty.engine import NOVEL, Verdict
 from pipeline.novelty.growing import rehash, rehash_copies
-from pipeline.novelty.nearest import nearest
+from pipeline.novelty.nearest import Counting, Postings, fill_postings, nearest
 from pipeline.novelty.rouge import Rule, f_measure
 from pipeline.novelty.searching import ADD, ADMIT, CHECK, ENTER, KEEP, lcs_with_all, process
 from pipeline.novelty.state import (
@@ -76,6 +76,7 @@ class TreeEngine:
         self._rebuild_at = _FIRST_REBUILD
         self._own = _new_scratch(64, 1024)
         self._threads = local()
+        self._kept_postings: tuple[int, Postings] | None = None
 
     def add(self, texts: Sequence[str]) -> None:
         tokens, starts = self._number(texts)
@@ -120,18 +121,38 @@ class TreeEngine:
         scores[lengths == 0] = 0.0
         return scores
 
-    def nearest(self, text: str, k: int, hidden: Set[int]) -> list[Verdict]:
-        tokens = self._look_up(text)
+    def nearest(self, texts: Sequence[str], k: int, hidden: Set[int]) -> list[list[Verdict]]:
         tree, documents, counters = self._state
         held = int(counters[DOCUMENTS])
         is_hidden = np.zeros(held, dtype=np.bool_)
         is_hidden[list(hidden)] = True
-        k = min(k, held)
-        entries = np.empty(k, dtype=np.int64)
-        scores = np.empty(k, dtype=np.float64)
-        room = (is_hidden, np.empty(held, dtype=np.uint8), entries, scores)
-        found = nearest(tree, documents, counters, self._scratch(len(tokens)), tokens, *room)
-        return list(zip(entries[:found].tolist(), scores[:found].tolist(), strict=True))
+        postings = self._postings()
+        counting = Counting(np.zeros(held, dtype=np.uint8), np.empty(held, dtype=np.int32))
+        entries = np.empty(min(k, held), dtype=np.int64)
+        scores = np.empty(min(k, held), dtype=np.float64)
+        neighbours = []
+        for text in texts:
+            tokens = self._look_up(text)
+            scratch = self._scratch(len(tokens))
+            room = (is_hidden, postings, counting, entries, scores)
+            found = nearest(tree, documents, counters, scratch, tokens, *room)
+            best = zip(entries[:found].tolist(), scores[:found].tolist(), strict=True)
+            neighbours.append(list(best))
+        return neighbours
+
+    def _postings(self) -> Postings:
+        """Return the posting lists of all elements; made again when documents have joined."""
+        tree, documents, counters = self._state
+        held, ids = int(counters[DOCUMENTS]), int(counters[IDS])
+        if self._kept_postings is None or self._kept_postings[0] != held:
+            starts = np.zeros(ids + 1, dtype=np.int64)
+            np.cumsum(documents.frequencies[:ids], out=starts[1:])
+            ends = starts[:-1].copy()
+            into = np.empty(int(starts[-1]), dtype=np.int32)
+            longest = int(documents.counts[:held].max(initial=0))
+            fill_postings(tree, documents, counters, self._scratch(longest), ends, into)
+            self._kept_postings = held, Postings(starts, ends, into)
+        return self._kept_postings[1]
 
     def retract(self, entry: int) -> None:
         # Zero tokens never fire; the postings go with the next rebuild.

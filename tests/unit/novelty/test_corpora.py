@@ -40,11 +40,11 @@ def test_nearest_finds_what_comparing_with_all_finds(seed: int) -> None:
     for text in [*texts[::23], texts[-1], "", "unknown words alone"]:
         for k in (1, 2, 7, len(texts)):
             expected = highest(tree.scores(text), k, hidden)
-            assert tree.nearest(text, k, hidden) == expected
+            assert tree.nearest([text], k, hidden) == [expected]
             assert len(expected) == min(k, len(texts) - 3)
     # The scores themselves are those of the published arithmetic.
-    for text in texts[:400:97]:
-        assert tree.nearest(text, 5, hidden) == plain.nearest(text, 5, hidden)
+    few = texts[:400:97]
+    assert tree.nearest(few, 5, hidden) == plain.nearest(few, 5, hidden)
 
 
 def test_documents_that_share_no_more_than_the_path_are_not_lost() -> None:

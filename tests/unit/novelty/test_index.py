@@ -140,6 +140,13 @@ class TestReports:
             assert len(everything) == len(index) == 13
             assert sum(n.score for n in everything) / 13 == pytest.approx(results[-1][1][0])
         assert results[0] == results[1] == results[2]
+        for kind in EVERY:
+            index = NoveltyIndex(implementation=kind)
+            assert index.nearest(["a text"], 3) == [[]]
+            index.add(["..."])
+            assert [(n.entry, n.score) for n in index.nearest(["a text"], 3)[0]] == [(0, 0.0)]
+            index.add(["a text that came later"])
+            assert [n.entry for n in index.nearest(["a text"], 3)[0]] == [1, 0]
         best = results[0][0][0]
         assert best[0].text == "write a odd story about b"
         assert [n.score for n in best] == sorted((n.score for n in best), reverse=True)
