@@ -217,6 +217,14 @@ def test_the_bytes_of_every_format_depend_on_the_rows_alone(grown: Path, tmp_pat
 FULL = pytest.mark.verify_store
 
 
+def kill_points(points: int, kills: int) -> list[int]:
+    """From the last line of code to the first: of many, all but five are the last lines, where names
+    are given."""
+    last = [points - number for number in range(max(1, kills - 5))]
+    rest = kills - len(last)
+    return last + [1 + last[-1] * number // rest for number in reversed(range(rest))]
+
+
 @pytest.mark.parametrize(
     ("form", "share", "kills"),
     [
@@ -255,9 +263,7 @@ def test_a_kill_leaves_the_old_export_or_the_new(
     assert export("new", tmp_path / "counted") == 0
     points = int((tmp_path / "points").read_text())
     found = []
-    for number in range(kills):
-        # From the last line to the first, most of them at the end, where names are given.
-        kill_at = points - round((points - 1) * (number / (kills - 1)) ** 3)
+    for number, kill_at in enumerate(kill_points(points, kills)):
         folder = tmp_path / str(number)
         shutil.copytree(tmp_path / "old", folder)
         assert export("new", folder, kill_at) == -signal.SIGKILL
@@ -290,8 +296,7 @@ def test_a_killed_creation_leaves_no_version_or_a_whole_one(
     points = int((tmp_path / "points").read_text())
     (expected,) = list_datasets(whole)
     made = set()
-    for number in range(kills):
-        kill_at = points - round((points - 1) * (number / (kills - 1)) ** 3)
+    for number, kill_at in enumerate(kill_points(points, kills)):
         at = runs.copy_store(store, tmp_path / f"at-{number}")
         assert create(at, kill_at) == -signal.SIGKILL
         versions = list_datasets(at)
