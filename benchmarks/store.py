@@ -5,6 +5,9 @@ measured on drawn runs: an import, an evolution of some of it with its completio
 version of some of that, together as many instructions, each with one instance. A view's time is
 that of asking for its rows and all its columns, of all runs together: the median of three.
 
+CPU seconds stand beside the seconds: on a machine that others use too, half of them is what two free
+cores would take at best.
+
     python benchmarks/store.py [--quick] [--sizes 10000 100000] [--out FILE]
 """
 
@@ -16,12 +19,12 @@ import json
 import os
 import platform
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +54,28 @@ _REPEATS = 3
 _VERBS, _NOUNS = 600, 4000
 
 
-def run_command(*arguments: str) -> float:
-    """Seconds that the command line takes."""
-    started = time.perf_counter()
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What something took, in seconds; `cpu_s` is of this process and those it waited for."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def spend(call: Callable[[], object]) -> Spent:
+    """Call it and look at the clocks."""
+    started, cpu = time.perf_counter(), sum(os.times()[:4])
+    call()
+    return Spent(time.perf_counter() - started, sum(os.times()[:4]) - cpu)
+
+
+def run_command(*arguments: str) -> None:
+    """Run the command line to its end."""
     subprocess.run(
         [sys.executable, "-m", "flows.cli", *arguments], cwd=ROOT, check=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env={**os.environ, "EVOLOOM_STORE__ANALYSE": "false"},
     )  # fmt: skip
-    return time.perf_counter() - started
 
 
 def measure_real(folder: Path, rows: int | None) -> dict[str, Any]:
@@ -71,36 +87,39 @@ def measure_real(folder: Path, rows: int | None) -> dict[str, Any]:
     texts = list(dict.fromkeys(json.loads(line)["instruction"] for line in lines))
     source, store = folder / "alpaca.jsonl", folder / "alpaca.duckdb"
     source.write_text("".join(lines), "utf-8")
-    import_s = run_command("import", str(source), "--name", "alpaca", "--store", str(store))
-    started = time.perf_counter()
-    analyse(texts, "mended", processes=2)
-    parse_s = time.perf_counter() - started
-    analyse_s = run_command("store", "analyse", "--processes", "2", "--store", str(store))
+    place = ("--store", str(store))
+    imported = spend(lambda: run_command("import", str(source), "--name", "alpaca", *place))
+    parsed = spend(lambda: analyse(texts, "mended", processes=2))
+    analysed = spend(lambda: run_command("store", "analyse", "--processes", "2", *place))
     return {
         "rows": len(lines),
         "instructions": len(texts),
-        "import_s": round(import_s, 2),
-        "parsed_per_s": round(len(texts) / parse_s),
-        "analyse_both_methods_and_novelty_s": round(analyse_s, 2),
-        "views_s": time_views(store),
+        "import_s": round(imported.wall_s, 2),
+        "import_cpu_s": round(imported.cpu_s, 2),
+        "parsed_per_s": round(len(texts) / parsed.wall_s),
+        "parsed_per_cpu_s": round(len(texts) / parsed.cpu_s),
+        "analyse_both_methods_and_novelty_s": round(analysed.wall_s, 2),
+        "analyse_both_methods_and_novelty_cpu_s": round(analysed.cpu_s, 2),
+        **time_views(store),
     }
 
 
 def measure_drawn(folder: Path, size: int) -> dict[str, Any]:
     """Write, ingest and publish drawn runs of `size` instructions, and ask every view."""
     store = folder / f"drawn-{size}.duckdb"
-    write_s = _timed(lambda: write_runs(store, size))
-    ingest_s = _timed(lambda: ingest(store))
-    publish_s = _timed(lambda: publish(store))
+    steps = {
+        "write": spend(lambda: write_runs(store, size)),
+        "ingest": spend(lambda: ingest(store)),
+        "publish": spend(lambda: publish(store)),
+    }
     add_analysis(store)
     publish(store)
     return {
         "instances": size,
-        "write_s": round(write_s, 2),
-        "ingest_s": round(ingest_s, 2),
-        "publish_s": round(publish_s, 3),
+        **{f"{name}_s": round(spent.wall_s, 3) for name, spent in steps.items()},
+        **{f"{name}_cpu_s": round(spent.cpu_s, 3) for name, spent in steps.items()},
         "file_mib": round(store.stat().st_size / 2**20),
-        "views_s": time_views(store),
+        **time_views(store),
     }
 
 
@@ -194,56 +213,56 @@ def _scores(rows: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def time_views(store: Path) -> dict[str, float]:
-    """Seconds that each view takes for all its rows and columns."""
+def time_views(store: Path) -> dict[str, dict[str, float]]:
+    """What each view takes for all its rows and columns, in seconds and in CPU seconds."""
     with open_snapshot(store) as connection:
         names = connection.execute(
             "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY 1"
         ).fetchall()
-        return {name: _time_view(connection, name) for (name,) in names}
+        spent = {name: _time_view(connection, name) for (name,) in names}
+    return {
+        "views_s": {name: round(item.wall_s, 3) for name, item in spent.items()},
+        "views_cpu_s": {name: round(item.cpu_s, 3) for name, item in spent.items()},
+    }
 
 
-def _time_view(connection: duckdb.DuckDBPyConnection, name: str) -> float:
+def _time_view(connection: duckdb.DuckDBPyConnection, name: str) -> Spent:
     columns = [row[0] for row in connection.execute(f"DESCRIBE {name}").fetchall()]
     read = ", ".join(f'max("{column}")' for column in columns)
     query = f"SELECT count(*), {read} FROM {name}"
-    seconds = [_timed(lambda: connection.execute(query).fetchall()) for _ in range(_REPEATS)]
-    return round(statistics.median(seconds), 3)
-
-
-def _timed(call: Any) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
+    spent = [spend(lambda: connection.execute(query).fetchall()) for _ in range(_REPEATS)]
+    return sorted(spent, key=lambda item: item.wall_s)[_REPEATS // 2]
 
 
 def print_report(report: dict[str, Any]) -> None:
     """The figures as tables."""
     real, drawn = report.get("alpaca"), report["growth"]
     if real:
-        print(f"alpaca: {real['rows']} rows, {real['instructions']} instructions")
-        print(f"  imported in {real['import_s']} s (aim: {AIMS['import_s']:g})")
-        print(f"  parsed {real['parsed_per_s']} a second on 2 processes (aim: 2000)")
         print(
-            f"  analysed, both rules and novelty, in {real['analyse_both_methods_and_novelty_s']} s"
+            f"alpaca: {real['rows']} rows, {real['instructions']} instructions (aims in brackets)"
         )
+        for name, value in real.items():
+            aim = f" ({AIMS[name]:g})" if name in AIMS else ""
+            if not isinstance(value, dict):
+                print(f"  {name:<40} {value}{aim}")
     columns = ([("alpaca", real)] if real else []) + [
         (f"{row['instances']:,}", row) for row in drawn
     ]
-    print(f"\n{'seconds':<24}" + "".join(f"{name:>12}" for name, _ in columns))
-    for name in ("write_s", "ingest_s", "publish_s"):
-        print(f"{name:<24}" + "".join(f"{row.get(name, '-'):>12}" for _, row in columns))
+    print(f"\n{'seconds (CPU seconds)':<24}" + "".join(f"{name:>18}" for name, _ in columns))
+    for name in ("write", "ingest", "publish"):
+        cells = [_cell(row.get(f"{name}_s"), row.get(f"{name}_cpu_s")) for _, row in columns]
+        print(f"{name:<24}" + "".join(cells))
     for name in columns[0][1]["views_s"]:
-        print(f"{name:<24}" + "".join(f"{row['views_s'][name]:>12}" for _, row in columns))
-    slow = list(_too_slow(columns))
+        cells = [_cell(row["views_s"][name], row["views_cpu_s"][name]) for _, row in columns]
+        print(f"{name:<24}" + "".join(cells))
+    slow = [f"{name} on {where}" for where, row in columns
+            for name, seconds in row["views_s"].items() if seconds >= AIMS["view_s"]]  # fmt: skip
     print(f"\nviews over {AIMS['view_s']:g} s: {', '.join(slow) or 'none'}")
+    print(f"load: {report['load_before']} before, {report['load_after']} after")
 
 
-def _too_slow(columns: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
-    for where, row in columns:
-        for name, seconds in row["views_s"].items():
-            if seconds >= AIMS["view_s"]:
-                yield f"{name} on {where} ({seconds} s)"
+def _cell(wall_s: float | None, cpu_s: float | None) -> str:
+    return f"{'-':>18}" if wall_s is None else f"{f'{wall_s} ({cpu_s})':>18}"
 
 
 def main() -> None:
@@ -258,15 +277,17 @@ def main() -> None:
         "load_before": [round(value, 1) for value in os.getloadavg()],
         "duckdb": duckdb.__version__, "aims": AIMS,
     }  # fmt: skip
+    out = options.out or (None if options.quick else ROOT / "benchmarks" / "results" / "store.json")
     with tempfile.TemporaryDirectory() as folder:
         if ALPACA.exists():
             report["alpaca"] = measure_real(Path(folder), 5_200 if options.quick else None)
-        report["growth"] = [measure_drawn(Path(folder), size) for size in sizes]
-    report["load_after"] = [round(value, 1) for value in os.getloadavg()]
+        report["growth"] = []
+        for size in sizes:
+            report["growth"].append(measure_drawn(Path(folder), size))
+            report["load_after"] = [round(value, 1) for value in os.getloadavg()]
+            if out is not None:  # after each size: the largest takes many minutes
+                out.write_text(json.dumps(report, indent=2) + "\n")
     print_report(report)
-    out = options.out or (None if options.quick else ROOT / "benchmarks" / "results" / "store.json")
-    if out is not None:
-        out.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

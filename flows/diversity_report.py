@@ -29,7 +29,10 @@ def print_diversity(
 ) -> None:
     """Print one or two datasets' diversity."""
     if as_json:
-        value: dict[str, Any] = {"method": method, "datasets": [_as_json(item, top) for item in found]}
+        value: dict[str, Any] = {
+            "method": method,
+            "datasets": [_as_json(item, top) for item in found],
+        }
         if len(found) == 2:
             value["difference"] = _differences(found)
         typer.echo(json.dumps(value, ensure_ascii=False))

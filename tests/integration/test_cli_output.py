@@ -60,7 +60,9 @@ class TestHelp:
         assert item.help or not path
         for parameter in item.params:
             for option in parameter.opts:
-                shown = option if option.startswith("-") else parameter.name
+                # An argument is shown by its metavar, if it has one.
+                named = (parameter.metavar or parameter.name or "").strip("[].")
+                shown = option if option.startswith("-") else named
                 assert shown.lower() in ended.out.lower()
 
     def test_of_the_whole_tells_where_to_start_and_the_exit_codes(self, evoloom):
