@@ -32,7 +32,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = folder / "evoloom.duckdb"
     with running_teacher(folder / "teacher.log") as teacher:
         runs.start(store, teacher, run_id="seeded", run__target=6)
-        runs.evolve(store, teacher, "seeded", run_id="first", evol_instruct__rounds=2,
+        # As many rounds as leave something that was evolved twice, whatever is eliminated.
+        runs.evolve(store, teacher, "seeded", run_id="first", evol_instruct__rounds=6,
                     evol_instruct__limit=4)  # fmt: skip
         runs.evolve(store, teacher, "first", run_id="second", evol_instruct__rounds=2)
     return store
