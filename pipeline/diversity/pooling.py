@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import deque
@@ -62,6 +63,7 @@ class _Parser:
             [sys.executable, "-m", _WORKER, *methods],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each has a core of its own
             start_new_session=True,  # Ctrl-C is for us; it ends with its input
         )
         self._chunk: Sequence[str] = ()
