@@ -74,7 +74,7 @@ COMMENT ON COLUMN dataset_statistics.mean_input_words IS 'Mean length of the inp
 COMMENT ON COLUMN dataset_statistics.mean_output_words IS 'Mean length of the outputs in words.';
 
 CREATE VIEW verb_noun_pairs AS
-WITH texts AS (
+WITH texts AS MATERIALIZED (
   SELECT
     run_id,
     text_id,
@@ -90,8 +90,8 @@ totals AS (
 ),
 pairs AS (
   SELECT run_id, method, verb, noun, count(*) AS count, min(place) AS place
-  FROM texts
-  JOIN verb_nouns USING (text_id)
+  FROM verb_nouns
+  JOIN texts USING (text_id)
   WHERE
     verb IS NOT NULL
     AND noun IS NOT NULL
