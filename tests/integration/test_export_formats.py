@@ -279,9 +279,8 @@ def test_a_kill_leaves_the_old_export_or_the_new(
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=FULL)])
-def test_a_killed_creation_leaves_no_version_or_a_whole_one(
-    store: Path, tmp_path: Path, kills: int
-) -> None:
+def test_a_killed_creation_leaves_no_version_or_a_whole_one(tmp_path: Path, kills: int) -> None:
+    store = tmp_path / "store" / "evoloom.duckdb"
     write_run(store, SyntheticRun("night", positions=8, target=99))
 
     def create(at: Path, kill_at: int = 0) -> int:
