@@ -54,7 +54,8 @@ bench: setup  ## run the benchmarks (PART=name: only that one)
 	@for file in benchmarks/$(or $(PART),*).py; do \
 		case "$$file" in */_*) continue;; esac; \
 		test -e "$$file" || { echo "there is no benchmark $$file"; exit 1; }; \
-		echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; \
+		echo "== $$file"; \
+		$(BIN)/python -m "benchmarks.$$(basename "$$file" .py)" $(ARGS) || exit 1; \
 	done
 
 lock: setup  ## make the lock files again (ARGS=--upgrade: with the newest versions that fit)

@@ -8,7 +8,7 @@ that of asking for its rows and all its columns, of all runs together: the media
 CPU seconds stand beside the seconds: on a machine that others use too, half of them is what two free
 cores would take at best.
 
-    python benchmarks/store.py [--quick] [--sizes 10000 100000] [--out FILE]
+    python -m benchmarks.store [--quick] [--sizes 10000 100000] [--out FILE]
 """
 
 from __future__ import annotations
@@ -28,13 +28,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import duckdb
+import polars as pl
 
-import duckdb  # noqa: E402
-import polars as pl  # noqa: E402
-
-from pipeline.records import (  # noqa: E402
+from pipeline.records import (
     Batch,
     CompletionRow,
     InstanceRow,
@@ -42,11 +39,12 @@ from pipeline.records import (  # noqa: E402
     Position,
     Usage,
 )
-from store.analysis import PARSES, SCORES, write_parses, write_scores  # noqa: E402
-from store.ingest import ingest  # noqa: E402
-from store.new_run import NewRun  # noqa: E402
-from store.snapshot import open_snapshot, publish  # noqa: E402
+from store.analysis import PARSES, SCORES, write_parses, write_scores
+from store.ingest import ingest
+from store.new_run import NewRun
+from store.snapshot import open_snapshot, publish
 
+ROOT = Path(__file__).resolve().parents[1]
 ALPACA = ROOT.parent / "shared" / "data" / "alpaca" / "alpaca_data_52002.jsonl.gz"
 SIZES = (10_000, 100_000, 1_000_000)
 AIMS = {"import_s": 30.0, "parsed_per_s": 2000.0, "view_s": 1.0}

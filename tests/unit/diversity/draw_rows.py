@@ -1,6 +1,6 @@
 """Draws the rows of verb_noun_labels.jsonl and prints each with its split; labels no row.
 
-python tests/unit/diversity/draw_rows.py /work/shared/data
+python tests/unit/diversity/draw_rows.py ../shared/data
 """
 
 from __future__ import annotations
