@@ -104,7 +104,12 @@ def analyse_after(
     if not settings.store.analyse:
         return
     left = f"`evoloom store analyse {run_id} --store {store_path}`"
-    told = Announcer(message, f"analysing {run_id}")
+    told = Announcer(
+        message,
+        f"analysing {run_id}",
+        first=f"{run_id} is complete and published; its verb-noun pairs and novelty scores are being "
+        f"worked out. Ctrl-C leaves the rest to {left}",
+    )
     try:
         analyse_store(store_path, [run_id], settings.store.analyse_processes, told)
     except KeyboardInterrupt:
@@ -126,11 +131,17 @@ def analyse_made(store_path: Path, run_ids: Sequence[str], published: Published)
 
 
 class Announcer:
-    """Tells how far a long analysis is: a line now and then, nothing of a short one."""
+    """Tells how far a long analysis is: a line now and then, nothing of a short one.
 
-    def __init__(self, message: Callable[[str], None], head: str = "analysing") -> None:
+    `first` comes before the first of these lines.
+    """
+
+    def __init__(
+        self, message: Callable[[str], None], head: str = "analysing", first: str | None = None
+    ) -> None:
         self._message = message
         self._head = head
+        self._first = first
         self._told_at = time.monotonic()
 
     def __call__(self, step: Step) -> None:
@@ -139,6 +150,9 @@ class Announcer:
         if now - self._told_at < _WRITE_EVERY_S or step.done == step.total:
             return
         self._told_at = now
+        if self._first is not None:
+            self._message(self._first)
+            self._first = None
         what = "instructions parsed" if step.run_id is None else f"of {step.run_id} scored"
         self._message(f"{self._head}: {step.done:,} of {step.total:,} {what}")
 

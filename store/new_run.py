@@ -3,9 +3,11 @@ version. It appears under its name complete, or not at all."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,6 +23,7 @@ from store.run_writer import check_new_run
 from store.spool import Spool
 
 _WRITTEN_TOGETHER = 1000
+_BETWEEN_MAKING_AND_LOCKING_S = 60.0
 
 
 class NewRun:
@@ -43,8 +46,11 @@ class NewRun:
         """Where further files of the run may be written until it is finished."""
         self._started_at = datetime.now(UTC)
         try:
+            _remove_left_behind(self.path.parent)
             shutil.rmtree(self.path, ignore_errors=True)
             self.path.mkdir(parents=True)
+            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._spool = Spool(spool_path(self.path))
         except OSError as exc:
             raise UsageError(f"{self.path}: cannot be written: {exc.strerror or exc}") from exc
@@ -63,6 +69,7 @@ class NewRun:
             with suppress(OSError):
                 self._spool.close()
             shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
 
     def write(self, batches: Sequence[Batch]) -> None:
         """Append batches; those of a stream come in ascending position."""
@@ -113,6 +120,20 @@ class NewRun:
     def _flush(self) -> None:
         self._spool.write(self._waiting)
         self._waiting = []
+
+
+def _remove_left_behind(runs_dir: Path) -> None:
+    """Remove what killed processes were making: folders that nobody holds."""
+    for folder in runs_dir.glob(".*.tmp"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime < _BETWEEN_MAKING_AND_LOCKING_S:
+                continue
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def _utc(moment: datetime) -> str:
