@@ -1,0 +1,1 @@
+"""The student: formatting, training, serving, evaluation."""
