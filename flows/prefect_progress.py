@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 from uuid import UUID
@@ -22,13 +23,21 @@ class Courier:
     """Goes to the server and back in a thread of its own: a server that is slow or gone holds up
     neither the run nor its display. A context manager."""
 
-    def __init__(self, flow_run_id: UUID, key: str) -> None:
+    def __init__(
+        self, flow_run_id: UUID, key: str, describe: Callable[[dict[str, Any]], str] = line
+    ) -> None:
+        """
+        Args:
+            key: of the progress artifact.
+            describe: what is said beside the bar; a record's bar is its `share_done`, 0 to 1.
+        """
         self.cancelled = threading.Event()
         """Set when the flow run was cancelled by somebody else."""
         self.is_cut_off = False
         """Whether the server did not answer the last time."""
         self._flow_run_id = flow_run_id
         self._key = key
+        self._describe = describe
         self._record: dict[str, Any] | None = None
         self._artifact_id: UUID | None = None
         self._shown: dict[str, Any] | None = None
@@ -79,12 +88,12 @@ class Courier:
             artifact = ArtifactCreate(
                 type="progress",
                 key=self._key,
-                description=line(record),
+                description=self._describe(record),
                 data=share,
                 flow_run_id=self._flow_run_id,
             )
             self._artifact_id = client.create_artifact(artifact).id
         else:
-            update = ArtifactUpdate(data=share, description=line(record))
+            update = ArtifactUpdate(data=share, description=self._describe(record))
             client.update_artifact(self._artifact_id, update)
         self._shown = record

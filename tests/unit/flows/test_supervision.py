@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flows import supervision
+from flows import following, supervision
 from flows.child import Order, with_key
 from flows.runs import Listener
 from flows.supervision import CrashedChildError, StoppedEarlyError, Supervisor
@@ -219,7 +219,7 @@ class TestStopping:
     def test_a_child_that_does_not_stop_is_killed_after_its_grace(
         self, supervise: Supervise, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(supervision, "_AFTER_GRACE_S", 0.1)
+        monkeypatch.setattr(following, "AFTER_GRACE_S", 0.1)
         listener, _, messages = told(KeyboardInterrupt())
         end = supervise(
             """
@@ -326,8 +326,8 @@ class TestWhatTheChildGets:
 
 def test_a_lock_that_nobody_holds_is_free(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    assert not supervision._is_locked(path)
+    assert not following.is_locked(path)
     with path.open("w") as file:
-        assert not supervision._is_locked(path)
+        assert not following.is_locked(path)
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert supervision._is_locked(path)
+        assert following.is_locked(path)
