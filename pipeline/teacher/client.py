@@ -139,6 +139,15 @@ class TeacherClient:
             FinalTeacherError: the endpoint refuses for good.
         """
         path = "/completions" if isinstance(request.prompt, str) else "/chat/completions"
+        answer = await self.post(path, request.body())
+        return answer if isinstance(answer, Refusal) else _read(answer)
+
+    async def post(self, path: str, body: dict[str, Any]) -> bytes | Refusal:
+        """Send one body once; what the endpoint answered with, unread.
+
+        Raises:
+            TransientTeacherError, FinalTeacherError: as `complete`.
+        """
         options: Any = {"headers": self._headers} if self._headers else {}
         try:
             # The typed methods spend more CPU on checking a body that is already right, and on
@@ -146,7 +155,7 @@ class TeacherClient:
             # library's own time-out is one between two bytes; a slow drip must end as well.
             async with asyncio.timeout(self._settings.timeout_s):
                 answer = await next(self._turn).post(
-                    path, body=request.body(), cast_to=httpx2.Response, options=options
+                    path, body=body, cast_to=httpx2.Response, options=options
                 )
         except TimeoutError as exc:
             raise TransientTeacherError(
@@ -156,7 +165,7 @@ class TeacherClient:
             return _refused(exc)
         except openai.APIError as exc:
             raise TransientTeacherError(_cause(exc)) from exc
-        return _read(answer.content)
+        return bytes(answer.content)
 
 
 def _read(content: bytes) -> Completion:

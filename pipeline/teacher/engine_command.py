@@ -54,6 +54,7 @@ def vllm_command(settings: EngineSettings, on_progress: Progress) -> EngineComma
         "--enable-prompt-tokens-details",
         *(["--enforce-eager"] if settings.enforce_eager else []),
         *(_cpu_arguments(settings) if device == "cpu" else []),
+        *(_lora_arguments(settings) if settings.enable_lora else []),
         *settings.extra_args,
     ]
     environment = {
@@ -63,6 +64,9 @@ def vllm_command(settings: EngineSettings, on_progress: Progress) -> EngineComma
         # Without it vLLM's process titles overwrite the mark in the environment (`processes`).
         "SPT_NOENV": "1",
     }
+    if settings.enable_lora:
+        # Without it the routes that load and unload adapters do not exist.
+        environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     if device == "cpu":
         environment |= _cpu_environment(settings)
     return EngineCommand(tuple(argv), environment)
@@ -95,6 +99,15 @@ def _model_folder(settings: EngineSettings, on_progress: Progress) -> Path:
     return folder
 
 
+def engine_dtype(settings: EngineSettings) -> str:
+    """The number format that the engine computes in.
+
+    Raises:
+        UsageError: no engine is installed.
+    """
+    return _dtype(settings, installed_device())
+
+
 def _dtype(settings: EngineSettings, device: Literal["cpu", "gpu"]) -> str:
     if settings.dtype != "auto":
         return settings.dtype
@@ -119,6 +132,14 @@ def _cpu_arguments(settings: EngineSettings) -> list[str]:
         *("--distributed-executor-backend", "uni"),
         "--no-enable-chunked-prefill",
         *("--max-num-batched-tokens", str(max(settings.max_model_len, settings.max_num_seqs))),
+    ]
+
+
+def _lora_arguments(settings: EngineSettings) -> list[str]:
+    return [
+        "--enable-lora",
+        *("--max-lora-rank", str(settings.max_lora_rank)),
+        *("--max-loras", str(settings.max_loras)),
     ]
 
 

@@ -43,8 +43,15 @@ class EngineSettings(BaseModel):
     """CPU threads that compute; 0: one for each core, at most 8. Without effect on a GPU."""
     enforce_eager: bool = True
     """Run the model without compiling it. Compiling needs a C++ compiler and a longer start."""
+    enable_lora: bool = False
+    """Let LoRA adapters be loaded while the engine runs (`POST /v1/load_lora_adapter`): each answers
+    under its own name, next to the model. `evoloom evaluate` turns it on for its own engine."""
+    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
+    """Largest rank of an adapter that can be loaded; memory is set aside for it."""
+    max_loras: PositiveInt = 2
+    """Adapters computed at once; requests for more wait. Memory is set aside for each."""
     extra_args: tuple[str, ...] = ()
-    """Appended to vLLM's command line, such as `["--enable-lora"]`; see `vllm serve --help`."""
+    """Appended to vLLM's command line, such as `["--seed", "1"]`; see `vllm serve --help`."""
     port: int = Field(default=0, ge=0, le=65535)
     """Port on 127.0.0.1; 0: a free one."""
     start_timeout_s: PositiveFloat = 600.0

@@ -47,6 +47,19 @@ def test_setting_is_on_the_command_line(
     assert argv[first : first + len(arguments)] == arguments
 
 
+def test_adapters_can_be_loaded_at_run_time_only_where_that_is_wanted(model: Path) -> None:
+    without, wanted = command(model), command(model, enable_lora=True, max_lora_rank=64)
+    argv = list(wanted.argv)
+    first = argv.index("--enable-lora")
+    assert argv[first : first + 5] == [
+        "--enable-lora", "--max-lora-rank", "64", "--max-loras", "2"
+    ]  # fmt: skip
+    assert wanted.environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    assert "--enable-lora" not in without.argv
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in without.environment
+    assert engine_folder(EngineSettings(enable_lora=True)) != engine_folder(EngineSettings())
+
+
 def test_compiling(model: Path) -> None:
     assert "--enforce-eager" not in command(model, enforce_eager=False).argv
 
