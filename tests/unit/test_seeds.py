@@ -9,7 +9,6 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from rouge_score.rouge_scorer import RougeScorer
 
 from pipeline.config import resolve
 from pipeline.errors import UsageError
@@ -19,6 +18,7 @@ from pipeline.self_instruct.filter_settings import InstanceFilters, InstructionF
 from pipeline.self_instruct.filters import reject_reason
 from pipeline.self_instruct.manifest import build_manifest, check_seeds
 from tests.support.cli import ROOT
+from tests.support.distances import find_near
 
 SEEDS = ROOT / "seeds" / "seed_tasks.jsonl"
 SHARED = ROOT.parent / "shared" / "data" / "self_instruct" / "seed_tasks.jsonl"
@@ -144,33 +144,17 @@ class TestBundledShots:
 class TestDistance:
     """No seed is near another, nor a shot near a row of another kind (rouge_score itself)."""
 
-    @staticmethod
-    def near(left: list[str], right: list[str] | None = None) -> list[tuple[str, str, float]]:
-        scorer = RougeScorer(["rougeL"], use_stemmer=False)
-        tokens = {text: re.findall(r"[a-z0-9]+", text.lower()) for text in [*left, *(right or [])]}
-        pairs = combinations(left, 2) if right is None else ((a, b) for a in left for b in right)
-        found = []
-        for a, b in pairs:
-            # The common subsequence is at most the common words: most pairs need no table.
-            common = sum((Counter(tokens[a]) & Counter(tokens[b])).values())
-            if 2 * common < 0.5 * (len(tokens[a]) + len(tokens[b])):
-                continue
-            score = scorer.score(a, b)["rougeL"].fmeasure
-            if score >= 0.5:
-                found.append((a, b, score))
-        return found
-
     def test_seeds(self, texts):
-        assert self.near(texts["seeds"]) == []
+        assert find_near(texts["seeds"]) == []
 
     def test_across_kinds(self, texts):
         for one, other in combinations(texts, 2):
-            assert self.near(texts[one], texts[other]) == [], (one, other)
+            assert find_near(texts[one], texts[other]) == [], (one, other)
 
     def test_the_measure_itself(self):
-        assert self.near(["Name the river.", "Sort it."]) == []
-        assert len(self.near(["Name the long river.", "Name the short river."])) == 1
-        assert len(self.near(["a b c d"], ["a b e f"])) == 1  # exactly 0.5
+        assert find_near(["Name the river.", "Sort it."]) == []
+        assert len(find_near(["Name the long river.", "Name the short river."])) == 1
+        assert len(find_near(["a b c d"], ["a b e f"])) == 1  # exactly 0.5
 
 
 class TestAuthorsFile:
