@@ -74,6 +74,9 @@ class Method(ABC, Generic[S]):
     of packed rows only the first would see it."""
     allows_gradient_checkpointing: ClassVar[bool] = True
     """False where the method hands keys and values to the model, which checkpointing drops."""
+    changes_trained: ClassVar[bool] = False
+    """The set of trained parameters changes in training: several processes need
+    `ddp_find_unused_parameters`."""
 
     @abstractmethod
     def serving(self, settings: S) -> Serving:

@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from pipeline.student.methods.base import MethodSettings, Plan, Serving
 from pipeline.student.methods.peft_method import PeftMethod
-from pipeline.student.methods.shapes import ALL_LINEAR, check_rank, choose_targets, expand_targets
+from pipeline.student.methods.shapes import (
+    ALL_LINEAR,
+    LinearShape,
+    check_rank,
+    choose_targets,
+    expand_targets,
+)
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -24,9 +30,9 @@ class LoraSettings(MethodSettings):
     """LoRA: a low-rank update beside each frozen matrix."""
 
     rank: PositiveInt = 16
-    """Rank r of the update; 4 to 16 suffices (LoRA, section 7.2), vLLM serves up to
+    """Rank r of the update; 4 to 16 suffices (the paper, section 7), vLLM serves up to
     `engine.max_lora_rank`."""
-    alpha: PositiveFloat = 32
+    alpha: PositiveInt = 32
     """The update is scaled by alpha / r; twice the rank is usual."""
     dropout: float = Field(default=0.05, ge=0, lt=1)
     """Dropout before the update in training; 0.05 for models of up to 13B, 0.01 to 0.1 is usual."""
@@ -41,16 +47,13 @@ L = TypeVar("L", bound=LoraSettings)
 class LoraFamily(PeftMethod[L]):
     """Methods whose configuration is PEFT's LoraConfig."""
 
-    learning_rate = 2e-4  # LoRA, table 11 (GPT-3); QLoRA, table 9 (7B and 13B)
+    learning_rate = 2e-4  # the paper for GPT-3, QLoRA for 7B and 13B
 
     def serving(self, settings: L) -> Serving:
         return "adapter"
 
     def check(self, config: PretrainedConfig, settings: L, device: str) -> None:
-        targets = choose_targets(
-            config, settings.target_modules, f"methods.{self.name}.target_modules"
-        )
-        check_rank(settings.rank, targets, f"methods.{self.name}.rank")
+        check_rank(settings.rank, self.targets(config, settings), f"methods.{self.name}.rank")
 
     def build_config(self, config: PretrainedConfig, settings: L, plan: Plan) -> LoraConfig:
         from peft import LoraConfig
@@ -70,10 +73,14 @@ class LoraFamily(PeftMethod[L]):
 
     def count_parameters(self, config: PretrainedConfig, settings: L) -> int:
         """The sum of r (d + k) over the target matrices."""
-        targets = choose_targets(
+        targets = self.targets(config, settings)
+        return sum(settings.rank * (shape.in_features + shape.out_features) for shape in targets)
+
+    def targets(self, config: PretrainedConfig, settings: L) -> list[LinearShape]:
+        """The matrices that get an update."""
+        return choose_targets(
             config, settings.target_modules, f"methods.{self.name}.target_modules"
         )
-        return sum(settings.rank * (shape.in_features + shape.out_features) for shape in targets)
 
 
 class Lora(LoraFamily[LoraSettings]):

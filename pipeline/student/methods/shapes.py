@@ -36,7 +36,7 @@ def build_skeleton(config: PretrainedConfig) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(deepcopy(config))
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(deepcopy(config))  # type: ignore[no-untyped-call]
     return model
 
 
@@ -46,7 +46,7 @@ def list_linears(config: PretrainedConfig) -> list[LinearShape]:
     from transformers.pytorch_utils import Conv1D
 
     model = build_skeleton(config)
-    output = model.get_output_embeddings()
+    output = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     shapes = []
     for name, module in model.named_modules():
         if module is output:
@@ -137,3 +137,57 @@ def check_rank(rank: int, targets: Sequence[LinearShape], setting: str) -> None:
             f"setting '{setting}': rank {rank} is larger than the dimension of {least.name} "
             f"({least.out_features} × {least.in_features}); at most {bound} is possible"
         )
+
+
+_ATTENTION = ("self_attn", "attention", "attn")
+_FFN = ("mlp", "feed_forward", "ffn")
+
+
+def find_sublayers(model: nn.Module) -> list[nn.Module]:
+    """Attention and FFN of each layer, from the bottom.
+
+    Raises:
+        UsageError: a layer has no part that can be told to be one of the two.
+    """
+    name, layers = find_layers(model)
+    found = []
+    for number, layer in enumerate(layers):
+        for kinds in (_ATTENTION, _FFN):
+            part = next((getattr(layer, kind) for kind in kinds if hasattr(layer, kind)), None)
+            if part is None:
+                raise UsageError(
+                    f"the base model's layer {name}.{number} ({type(layer).__name__}) has none of "
+                    f"{', '.join(kinds)}: bottleneck adapters cannot be put into it"
+                )
+            found.append(part)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Names of a model's parameters, by where they stand; each name is in exactly one set."""
+
+    below: frozenset[str]
+    """Embeddings."""
+    layers: tuple[frozenset[str], ...]
+    """Of each decoder layer, from the bottom."""
+    above: frozenset[str]
+    """The last norm and an output layer of its own."""
+
+
+def split_by_depth(model: nn.Module) -> Parts:
+    """Which parameters stand below, in and above the decoder layers.
+
+    Raises:
+        UsageError: there is no list of decoder layers.
+    """
+    path, layers = find_layers(model)
+    names = [name for name, _ in model.named_parameters()]
+    by_layer = tuple(
+        frozenset(name for name in names if name.startswith(f"{path}.{number}."))
+        for number in range(len(layers))
+    )
+    others = [name for name in names if not name.startswith(f"{path}.")]
+    tops = {name for name, _ in list_norms(model)} | {"lm_head", "embed_out"}
+    above = frozenset(name for name in others if name.rsplit(".", 1)[0] in tops)
+    return Parts(frozenset(others) - above, by_layer, above)
