@@ -6,7 +6,7 @@ import importlib.util
 import json
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +65,13 @@ def embedding_dispersion(texts: Sequence[str], sample: int = SAMPLE) -> float:
     return 1.0 - (float(total @ total) - count) / (count * (count - 1))
 
 
-def embed(texts: Sequence[str]) -> NDArray[np.float64]:
+def embed(
+    texts: Sequence[str], on_progress: Callable[[int, int], None] = lambda done, of: None
+) -> NDArray[np.float64]:
     """One unit vector a text, in order.
+
+    Args:
+        on_progress: told how many texts are done, of how many.
 
     Raises:
         UsageError: the model is not installed.
@@ -92,6 +97,7 @@ def embed(texts: Sequence[str]) -> NDArray[np.float64]:
         mask = tokens["attention_mask"].unsqueeze(-1)
         mean = (hidden * mask).sum(1) / mask.sum(1)
         vectors[places] = torch.nn.functional.normalize(mean, dim=1).double().numpy()
+        on_progress(start + len(places), len(texts))
     return vectors
 
 
