@@ -11,8 +11,10 @@ from flows.commands import (
     config,
     datasets,
     diversity,
+    evaluate,
     export,
     import_,
+    keys,
     lineage,
     novelty,
     rederive,
@@ -21,6 +23,7 @@ from flows.commands import (
     run,
     runs,
     seeds,
+    serve,
     sql,
     store,
     teacher,
@@ -43,6 +46,7 @@ app.command("import")(import_.import_)
 app.command("export")(export.export)
 app.add_typer(datasets.app, name="datasets")
 app.command("sql")(sql.sql)
+app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("lineage")(lineage.lineage)
 app.command("diversity")(diversity.diversity)
@@ -50,6 +54,8 @@ app.command("novelty")(novelty.novelty)
 app.add_typer(seeds.app, name="seeds")
 app.add_typer(teacher.teacher_app, name="teacher")
 app.add_typer(store.app, name="store")
+app.command("serve")(serve.serve)
+app.add_typer(keys.app, name="keys")
 app.add_typer(config.app, name="config")
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from pydantic_settings import SettingsConfigDict as SettingsConfig
 
+from pipeline.api_settings import ApiSettings
 from pipeline.errors import UsageError
 from pipeline.estimate_settings import EstimateSettings
 from pipeline.evol_instruct.settings import EvolInstructSettings
@@ -29,11 +30,12 @@ from pipeline.sections import (
 )
 from pipeline.self_instruct.filter_settings import InstanceFilters, InstructionFilters
 from pipeline.self_instruct.settings import SelfInstructSettings
+from pipeline.student.evaluation.settings import EvaluationSettings
 from pipeline.teacher.engine_settings import EngineSettings
 
 PREFIX = "EVOLOOM_"
 DEFAULT_FILE = Path("evoloom.toml")
-_OPERATIONAL_SECTIONS = ("engine",)
+_OPERATIONAL_SECTIONS = ("engine", "api")
 SECRET_KEYS = frozenset({"teacher.api_key"})
 """Settings that are never written to a manifest and never printed."""
 # Variables that are no settings: what `make setup` and `resolve` read.
@@ -58,7 +60,9 @@ class Settings(BaseSettings):
     evol_instruct: EvolInstructSettings = Field(default_factory=EvolInstructSettings)
     novelty: NoveltySettings = Field(default_factory=NoveltySettings)
     estimate: EstimateSettings = Field(default_factory=EstimateSettings)
+    evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
+    api: ApiSettings = Field(default_factory=ApiSettings)
 
     @classmethod
     def settings_customise_sources(

@@ -28,6 +28,7 @@ from store.live_copy import copy_live
 from store.run_directory import list_run_ids, runs_directory, spool_path
 from store.run_writer import JOURNAL
 from store.schema import evoloom_version, latest_version
+from store.service.database import service_path
 from store.snapshot import read_snapshot
 
 ABOUT = "backup.json"
@@ -47,11 +48,6 @@ class BackupReport:
     bytes: int
     database: str
     has_service: bool
-
-
-def service_path(store_path: Path) -> Path:
-    """The service's own database."""
-    return store_path.with_name(f"{store_path.name}.service.sqlite")
 
 
 def back_up(store_path: Path, target: Path, *, wait_s: float | None = None) -> BackupReport:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,10 @@ from store.run_directory import (
     runs_directory,
     spool_path,
 )
+from store.service.database import service_path
+from store.service.projection import ServiceUnreadableError, project_service
 from store.spool import read_batches
+from store.student_rows import KIND_TABLES, write_kind_rows
 from store.text import storable
 
 CHUNK_BATCHES = 5_000
@@ -99,6 +102,7 @@ def ingest(
     with writer_lock(store_path, "ingest"):
         with open_live(store_path, pending=pending, wait_s=wait_s) as connection:
             report = ingest_into(connection, runs_dir, wanted, strict=run_ids is not None)
+            report = _with_service(connection, store_path, report)
         clear_flags(runs_dir, wanted, report)
     return report
 
@@ -138,6 +142,7 @@ def derive_run(connection: duckdb.DuckDBPyConnection, run_dir: Path, end: int) -
         _insert_seeds(connection, manifest)
         for chunk in _chunks(spool_path(run_dir), 0, end):
             _apply(connection, manifest.run_id, chunk, spool_path(run_dir))
+        write_kind_rows(connection, run_dir, manifest)
         _write_run(connection, _run_values(manifest, run_dir))
 
 
@@ -146,6 +151,18 @@ def forget_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
     with transaction(connection):
         _forget(connection, run_id)
         connection.execute("DELETE FROM runs WHERE run_id = ?", [run_id])
+
+
+def _with_service(
+    connection: duckdb.DuckDBPyConnection, store_path: Path, report: IngestReport
+) -> IngestReport:
+    """Take over what was submitted over REST; a database that cannot be read holds up no run."""
+    try:
+        project_service(connection, store_path)
+    except ServiceUnreadableError as exc:
+        damaged = DamagedRun(service_path(store_path).name, str(exc))
+        return replace(report, damaged=(*report.damaged, damaged))
+    return report
 
 
 def clear_flags(runs_dir: Path, run_ids: Sequence[str], report: IngestReport) -> None:
@@ -190,6 +207,8 @@ def _ingest_run(connection: duckdb.DuckDBPyConnection, run_dir: Path) -> RunInge
             if not is_known:
                 _insert_seeds(connection, manifest)
             rows += _apply(connection, manifest.run_id, chunk, spool_path(run_dir))
+            if not batches:
+                write_kind_rows(connection, run_dir, manifest)
             _write_run(connection, row)
         is_known = True
         batches += len(chunk.batches)
@@ -202,6 +221,7 @@ def _ingest_run(connection: duckdb.DuckDBPyConnection, run_dir: Path) -> RunInge
             _forget(connection, manifest.run_id)
         if restart or not is_known:
             _insert_seeds(connection, manifest)
+        write_kind_rows(connection, run_dir, manifest)
         _write_run(connection, row)
     return RunIngest(manifest.run_id, 0, 0, restart)
 
@@ -285,7 +305,7 @@ def _insert_seeds(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> 
 
 
 def _forget(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    for table in (*SCHEMAS, "novelty_scores", "watermarks"):
+    for table in (*SCHEMAS, *KIND_TABLES, "novelty_scores", "watermarks"):
         connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run_id])
 
 

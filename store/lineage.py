@@ -66,6 +66,12 @@ def read_lineage(store_path: Path, wanted: str) -> Lineage:
         return Lineage(_tree(connection, roots.pop()), frozenset(row[0] for row in found))
 
 
+def tree_of(connection: duckdb.DuckDBPyConnection, instruction_id: str) -> list[LineageNode]:
+    """The whole tree that the instruction with an id stands in, each node before its children."""
+    (root, *_) = _roots(connection, [instruction_id])
+    return _tree(connection, root)
+
+
 _Row = tuple[Any, ...]
 _EXACT = "run_id || ' ' || stage || '/' || array_to_string(position, '.') = ?"
 _CONDITIONS = ("starts_with(id, lower(?))", _EXACT, "text = ?", "contains(lower(text), lower(?))")

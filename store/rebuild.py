@@ -24,6 +24,7 @@ from store.database import (
 )
 from store.ingest import IngestReport, clear_flags, ingest_into
 from store.run_directory import list_run_ids, runs_directory
+from store.service.projection import project_service
 from store.snapshot import Snapshot, publish
 
 _KEPT = ("parsers", "verb_nouns", "novelty_scores")
@@ -63,6 +64,7 @@ def rebuild(store_path: Path) -> RebuildReport:
             try:
                 with create_database(fresh, store_path) as connection:
                     report = ingest_into(connection, runs_dir, run_ids, strict=False)
+                    project_service(connection, store_path)
                     taken_over = _take_over(connection, kept)
                     connection.execute("CHECKPOINT")
                 assert_no_wal(fresh, store_path)

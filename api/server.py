@@ -1,0 +1,110 @@
+"""Listening: `evoloom serve` ends up here."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+import sys
+from collections.abc import Callable
+
+import uvicorn
+
+from api.app import make_app
+from api.service import open_service
+from pipeline.config import Settings
+from pipeline.errors import UsageError
+from store.service.database import ServiceDatabase
+from store.service.keys import list_keys
+
+_BACKLOG = 512
+
+
+def serve(settings: Settings, say: Callable[[str], None]) -> None:
+    """Serve a store until SIGTERM or SIGINT.
+
+    Raises:
+        UsageError: the address cannot be listened on, would be open to everybody, or the store
+            cannot be used.
+    """
+    _set_up_logging()
+    check_address(settings)
+    with (
+        _listen(settings.api.host, settings.api.port) as listener,
+        open_service(settings) as service,
+    ):
+        host, port = listener.getsockname()[:2]
+        say(f"serving {settings.store.path} on http://{_shown(host)}:{port}/v1")
+        config = uvicorn.Config(
+            make_app(service),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # httptools reads heads of any size; h11 stops at this many bytes.
+            http="h11",
+            h11_max_incomplete_event_size=max(64 * 1024, 2 * settings.api.max_header_bytes),
+            timeout_graceful_shutdown=max(1, round(settings.api.grace_s)),
+            timeout_keep_alive=30,
+            lifespan="off",
+            ws="none",
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def check_address(settings: Settings) -> None:
+    """Refuse to listen where everybody could do everything.
+
+    Raises:
+        UsageError: the address is not loopback, and keys are off or there is none.
+    """
+    api = settings.api
+    if is_loopback(api.host):
+        return
+    if api.auth == "off":
+        raise UsageError(
+            f"api.auth is 'off', and {api.host} is no loopback address: everybody there could do "
+            "everything. Listen on 127.0.0.1, or leave api.auth at 'keys'"
+        )
+    with ServiceDatabase(settings.store.path) as database:
+        if not any(key.revoked_at is None for key in list_keys(database)):
+            raise UsageError(
+                f"there is no key, so nothing is served on {api.host}: make one with `evoloom keys "
+                f"create --scope submit,read --store {settings.store.path}`, or listen on 127.0.0.1"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine alone."""
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError as exc:
+        raise UsageError(f"api.host {host!r}: no such address ({exc})") from exc
+    return all(ipaddress.ip_address(item[4][0]).is_loopback for item in found)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as exc:
+        listener.close()
+        raise UsageError(f"{host}:{port} cannot be listened on: {exc.strerror or exc}") from exc
+    listener.setblocking(False)
+    return listener
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _set_up_logging() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name, level in (("evoloom", logging.INFO), ("uvicorn.error", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False

@@ -1,0 +1,1 @@
+"""What the REST service does, apart from HTTP: the pool of seed tasks, runs, datasets, downloads."""
