@@ -231,7 +231,9 @@ class InstanceRow:
 
     `is_duplicate` says that an earlier row of an imported file was the same. `system` and
     `further_turns` are of imported conversations: the system message, and what was said after the
-    first answer, as JSON: a list of [user, assistant].
+    first answer, as JSON: a list of [user, assistant]. The rest is curation's: the number of the step
+    that rejected it, the number that decided and what else did, and, as a JSON object, what steps
+    have measured of it.
     """
 
     stage: str
@@ -244,6 +246,10 @@ class InstanceRow:
     is_duplicate: bool = False
     system: str | None = None
     further_turns: str | None = None
+    step: int | None = None
+    score: float | None = None
+    evidence: str | None = None
+    scores: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,12 +46,17 @@ class InputCount:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """Rows as a dataset version has them, in its order; `is_shuffled` says that exports shuffle."""
+    """Rows as a dataset version has them, in its order; `is_shuffled` says that exports shuffle.
+
+    `rejected` are kept beside them, to be looked into: instances that curation kept out, each with
+    its instruction, which is rejected itself where nothing of it is left.
+    """
 
     rows: tuple[tuple[InstructionRow, tuple[InstanceRow, ...]], ...]
     inputs: tuple[InputCount, ...]
     content_hash: str
     is_shuffled: bool
+    rejected: tuple[tuple[InstructionRow, tuple[InstanceRow, ...]], ...] = ()
 
     @property
     def instances(self) -> int:
@@ -94,7 +99,7 @@ def content_hash(rows: Iterable[tuple[InstructionRow, Sequence[InstanceRow]]]) -
 
 
 def content_hash_of(run_dir: Path) -> str:
-    """The hash of the rows that a dataset version's directory holds now; its manifest has the hash
+    """The hash of the accepted rows that a dataset version's directory holds now; its manifest has the hash
     of those it was made with under `content_hash`.
 
     Raises:
@@ -102,7 +107,10 @@ def content_hash_of(run_dir: Path) -> str:
     """
     run = read_run_rows(run_dir)
     grouped = run.instances_by_instruction()
-    return content_hash((row, grouped.get(key, ())) for key, row in run.instructions.items())
+    return content_hash(
+        (row, [instance for instance in grouped.get(key, ()) if instance.state == "accepted"])
+        for key, row in run.instructions.items()
+    )
 
 
 def instance_key(row: InstanceRow) -> _InstanceKey:

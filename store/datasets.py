@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError
-from pipeline.records import Batch
+from pipeline.records import Batch, InstanceRow, InstructionRow
 from store.dataset_rows import STAGE, Collected, content_hash_of
 from store.new_run import NewRun
 from store.run_directory import is_run, read_manifest, runs_directory
@@ -77,12 +77,14 @@ def write_version(
     collected: Collected,
     recipe: Mapping[str, Any],
     write_card: Callable[[str], str],
+    curation: Mapping[str, Any] | None = None,
 ) -> Created:
     """Make the next version of a dataset, unless one of this name holds the same content.
 
     Args:
         recipe: what the rows were collected by, for the record.
         write_card: from the version's id to the text of its card.
+        curation: what a recipe's steps did, for the record.
 
     Raises:
         UsageError: the name cannot be used, or the place cannot be written.
@@ -102,12 +104,22 @@ def write_version(
             run.write(
                 [
                     Batch(STAGE, row.position, instructions=(row,), instances=instances)
-                    for row, instances in collected.rows
+                    for row, instances in _all_rows(collected)
                 ]
             )
             _write_text(run.path / CARD, write_card(run_id))
-            run.finish(_manifest(run_id, collected, recipe))
+            manifest = _manifest(run_id, collected, recipe)
+            run.finish({**manifest, "curation": curation} if curation else manifest)
     return Created(read_summary(runs_dir, run_id), is_new=True)
+
+
+def _all_rows(collected: Collected) -> list[tuple[InstructionRow, tuple[InstanceRow, ...]]]:
+    """Accepted and rejected rows by position; an instruction may have both kinds of instances."""
+    found = {row.position: (row, instances) for row, instances in collected.rows}
+    for row, rejected in collected.rejected:
+        kept, instances = found.get(row.position, (row, ()))
+        found[row.position] = (kept, (*instances, *rejected))
+    return [found[position] for position in sorted(found)]
 
 
 def _manifest(run_id: str, collected: Collected, recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,11 +64,12 @@ SCHEMAS: dict[str, _Schema] = {
         "id": pl.String, "instruction_id": pl.String, "run_id": pl.String, **_POSITION,
         "index": pl.Int32, "input": pl.String, "output": pl.String, "state": pl.String,
         "reason": pl.String, "is_duplicate": pl.Boolean, "system": pl.String,
-        "further_turns": pl.String,
+        "further_turns": pl.String, "step": pl.Int32, "score": pl.Float64, "evidence": pl.String,
+        "scores": pl.String,
     },
 }  # fmt: skip
-"""Columns of the tables that are filled from a run directory, in the migrations' order; what is
-derived from them (`DERIVED`) comes after."""
+"""Columns of the tables that are filled from a run directory, beside those derived from them
+(`DERIVED`)."""
 _WORD = r"[^\s\x1c-\x1f]+"
 DERIVED: dict[str, dict[str, pl.Expr]] = {
     "instructions": {"words": pl.col("text").str.count_matches(_WORD).cast(pl.Int32)},
@@ -190,7 +191,7 @@ def _instance(run_id: str, key: str, row: InstanceRow) -> _Values:
     return (
         key, row_id(run_id, row.stage, row.position), run_id, *_place(row.stage, row.position),
         row.index, row.input, row.output, row.state, row.reason, row.is_duplicate, row.system,
-        row.further_turns,
+        row.further_turns, row.step, row.score, row.evidence, row.scores,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import duckdb
 
 from store.checking.findings import Finding, Remedies
+from store.student_rows import KIND_TABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class _Rule:
 
 _WITH_RUN = (
     "seed_tasks", "seed_instances", "completions", "shots", "instructions", "instances",
-    "watermarks", "novelty_scores",
+    "watermarks", "novelty_scores", *KIND_TABLES,
 )  # fmt: skip
 _ADDRESS = "{0}.stage || '/' || array_to_string({0}.position, '.')"
 _AT = _ADDRESS.format("t")
@@ -121,7 +122,7 @@ _RULES = (
         "that are dataset versions and hold another number of rows than their manifest counts",
         "SELECT t.run_id, manifest ->> '$.instances' || ' counted' FROM runs AS t "
         "WHERE t.kind = 'dataset' AND (manifest ->> '$.instances')::BIGINT "
-        "<> (SELECT count(*) FROM instances AS i WHERE i.run_id = t.run_id)",
+        "<> (SELECT count(*) FROM instances AS i WHERE i.run_id = t.run_id AND i.state = 'accepted')",
     ),
 )
 _ANALYSED = (

@@ -47,7 +47,7 @@ class TestMigrations:
         expected = [*SCHEMAS[table], *DERIVED.get(table, ())]
         if table == "instructions":
             expected.append("text_id")  # made by DuckDB
-        assert [name for (name,) in columns] == expected
+        assert sorted(name for (name,) in columns) == sorted(expected)
 
     def test_every_table_has_a_primary_key(self, store: Path) -> None:
         with duckdb.connect(store, read_only=True) as connection:
