@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import polars as pl
 
 from pipeline.records import (
@@ -49,7 +50,7 @@ ALPACA = ROOT.parent / "shared" / "data" / "alpaca" / "alpaca_data_52002.jsonl.g
 SIZES = (10_000, 100_000, 1_000_000)
 AIMS = {"import_s": 30.0, "parsed_per_s": 2000.0, "view_s": 1.0}
 _REPEATS = 3
-_VERBS, _NOUNS = 600, 4000
+_VERBS, _NOUNS, _PAIRS = 600, 40_009, 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,19 +180,27 @@ def add_analysis(store: Path) -> None:
 
 
 def _parses(texts: pl.Series, method: str) -> pl.DataFrame:
-    rng = random.Random(method)
-    kinds = rng.choices(["imperative", "question"], [9, 1], k=len(texts))
+    """Pairs as frequent as in Alpaca, in which 84% of the texts have one, the commonest is 2.5% of
+    them, and 4,258 texts hold 1,923 distinct pairs, 16,897 hold 5,066."""
+    rng = np.random.default_rng([*method.encode()])
+    weights = (np.arange(_PAIRS) + 9.0) ** -1.22
+    cumulative = weights.cumsum() / weights.sum()
+    ranks = np.searchsorted(cumulative, rng.random(len(texts))).clip(max=_PAIRS - 1)
+    drawn = rng.random(len(texts))
+    has_pair, is_question = drawn < 0.84, drawn > 0.93
 
-    def draw(prefix: str, most: int) -> list[str | None]:
+    def name(prefix: str, factor: int, most: int) -> list[str | None]:
         return [
-            None if kind == "question" else f"{prefix}{int(most ** rng.random())}" for kind in kinds
+            f"{prefix}{rank * factor % most}" if has else None
+            for rank, has in zip(ranks.tolist(), has_pair.tolist(), strict=True)
         ]
 
     return pl.DataFrame(
         {
-            "text": texts, "method": method, "parser_version": "drawn 1", "kind": kinds,
-            "verb": draw("verb", _VERBS), "noun": draw("noun", _NOUNS),
-            "question_word": ["what" if kind == "question" else None for kind in kinds],
+            "text": texts, "method": method, "parser_version": "drawn 1",
+            "kind": ["question" if question else "imperative" for question in is_question.tolist()],
+            "verb": name("verb", 7919, _VERBS), "noun": name("noun", 104_729, _NOUNS),
+            "question_word": ["what" if question else None for question in is_question.tolist()],
             "further": [[]] * len(texts),
         },
         schema=PARSES,
