@@ -20,18 +20,25 @@ UV = ROOT / ".venv" / "bin" / "uv"
 MADE_BY = (
     "# Made by `make lock` for Python 3.11 on Linux x86-64. Versions and hashes, no addresses."
 )
+IN_IMAGES = ("student", "embeddings")
+"""What the Dockerfile's images have beside an engine; versions are those that the tests ran with."""
 NOT_RUN = "# Resolved, but not run: no machine with a GPU was at hand."
 
 
 def main() -> int:
-    """Make all three lock files."""
+    """Make the lock files: of set-up itself, of a checkout (ENGINE-dev), of an image (ENGINE)."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
     upgrade = parser.parse_args().upgrade
     _compile("bootstrap", ["requirements/bootstrap.in"], [MADE_BY], upgrade=upgrade)
     for engine, heads in (("cpu", [MADE_BY]), ("gpu", [MADE_BY, NOT_RUN])):
         source = ["pyproject.toml", "--extra", engine, "--extra", "dev"]
-        _compile(f"{engine}-dev", source, heads, upgrade=upgrade, torch_sources=engine == "cpu")
+        torch_sources = engine == "cpu"
+        _compile(f"{engine}-dev", source, heads, upgrade=upgrade, torch_sources=torch_sources)
+        source = ["pyproject.toml", "--constraint", f"requirements/{engine}-dev.txt"]
+        for extra in (engine, *IN_IMAGES):
+            source += ["--extra", extra]
+        _compile(engine, source, heads, upgrade=True, torch_sources=torch_sources)
     return 0
 
 
