@@ -83,6 +83,22 @@ def prefect_server(on_message: Callable[[str], None]) -> Iterator[str]:
             yield url
 
 
+def configured_server() -> str:
+    """The address of the Prefect API that the user has configured; it answers.
+
+    Raises:
+        UsageError: none is configured, or it does not answer.
+    """
+    url = _configured_url()
+    if url is None:
+        raise UsageError(
+            "no Prefect server is configured: set PREFECT_API_URL, such as "
+            "http://127.0.0.1:4200/api for the one that `prefect server start` starts"
+        )
+    _check(url)
+    return url
+
+
 def _configured_url() -> str | None:
     """PREFECT_API_URL, or what the active profile says where the user has profiles."""
     if url := os.environ.get("PREFECT_API_URL"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import runs
+from tests.support.prefect_server import PrefectServer
 from tests.support.teachers import TeacherFactory, TeacherProcess, running_teacher
 
 
@@ -60,3 +61,17 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         result = runs.start(folder / "evoloom.duckdb", teacher, caps__tokens=30_000)
     assert (result.end.state, result.end.reason) == ("interrupted", "cap")
     return folder / "evoloom.duckdb"
+
+
+@pytest.fixture(scope="session")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    server = PrefectServer(tmp_path_factory.mktemp("prefect"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(_server: PrefectServer) -> PrefectServer:
+    """The session's Prefect server, running; a test may kill it."""
+    _server.start()
+    return _server

@@ -1,0 +1,35 @@
+"""`evoloom worker`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def worker(
+    pool: Annotated[
+        str, typer.Option(help="Work pool: cpu (generation, curation) or gpu (the student).")
+    ] = "cpu",
+    limit: Annotated[int, typer.Option(min=1, help="Flow runs at once.")] = 1,
+    name: Annotated[str | None, typer.Option(help="The worker's name in Prefect.")] = None,
+) -> None:
+    """Execute the flow runs of a work pool of the Prefect server at PREFECT_API_URL.
+
+    Makes the pool and registers its flows first, as deployments FLOW/POOL; then it is Prefect's own
+    worker, until SIGTERM or Ctrl-C. Runs that it started go on without it and can be resumed.
+    """
+    import os
+    import sys
+
+    from flows.deployments import deploy_pool, entrypoints_of
+    from flows.prefect_server import configured_server
+
+    entrypoints_of(pool)
+    configured_server()
+    for deployed in deploy_pool(pool):
+        typer.echo(f"deployment {deployed.name}", err=True)
+    arguments = ["worker", "start", "--pool", pool, "--type", "process", "--limit", str(limit)]
+    arguments += ["--name", name] if name else []
+    # In this process's place, so that signals and restarts reach Prefect's worker itself.
+    os.execv(sys.executable, [sys.executable, "-m", "prefect", *arguments])  # noqa: S606

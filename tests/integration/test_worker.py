@@ -1,0 +1,116 @@
+"""`evoloom worker`: the work pools and their deployments on a real Prefect server, and a run by one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows.deployments import POOLS, load_flow
+from store.run_directory import is_run, read_state, runs_directory
+from tests.support.cli import InProcess, clean
+from tests.support.prefect_server import PrefectServer, wait_until
+from tests.support.teachers import ROOT, TeacherFactory
+
+
+@pytest.fixture
+def evoloom(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> InProcess:
+    clean(monkeypatch, tmp_path)
+    return InProcess(monkeypatch, capsys)
+
+
+class Worker:
+    """A worker of a pool, in a process of its own."""
+
+    def __init__(self, server: PrefectServer, pool: str, folder: Path) -> None:
+        self.log = folder / f"{pool}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "flows.cli", "worker", "--pool", pool, "--name", f"on-{pool}"],
+                cwd=ROOT, env={**os.environ, **server.environment()}, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+def _get(server: PrefectServer, path: str) -> Any:
+    return httpx.get(f"{server.url}/{path}", timeout=30).raise_for_status().json()
+
+
+def _is_polling(server: PrefectServer, pool: str) -> bool:
+    try:
+        workers = server.post(f"work_pools/{pool}/workers/filter", {})
+    except httpx.HTTPStatusError:
+        return False
+    return any(worker["name"] == f"on-{pool}" for worker in workers)
+
+
+def test_every_flow_of_a_pool_can_be_loaded_and_names_itself() -> None:
+    names = {load_flow(entrypoint).name for pool in POOLS.values() for entrypoint in pool}
+    assert names == {
+        "self-instruct",
+        "evol-instruct",
+        "curate",
+        "train-student",
+        "evaluate-student",
+    }
+
+
+def test_a_worker_executes_a_run_that_was_asked_of_its_deployment(
+    server: PrefectServer, scripted_teacher: TeacherFactory, store: Path, tmp_path: Path
+) -> None:
+    teacher = scripted_teacher()
+    worker = Worker(server, "cpu", tmp_path)
+    try:
+        wait_until(lambda: _is_polling(server, "cpu"), f"the worker: {worker.log.read_text()}")
+        deployment = _get(server, "deployments/name/self-instruct/cpu")
+        assert deployment["work_pool_name"] == "cpu"
+        settings = {
+            "run": {"target": 3},
+            "store": {"path": str(store), "analyse": False},
+            "teacher": {"base_url": teacher.url},
+        }
+        server.post(
+            f"deployments/{deployment['id']}/create_flow_run",
+            {"parameters": {"settings": settings, "run_id": "asked"}},
+        )
+        wait_until(lambda: is_run(store, "asked"), "the run")
+        run_dir = runs_directory(store) / "asked"
+        wait_until(lambda: read_state(run_dir).state == "completed", "the run's end")
+    finally:
+        worker.stop()
+
+
+def test_the_gpu_pool_has_the_student(server: PrefectServer, tmp_path: Path) -> None:
+    worker = Worker(server, "gpu", tmp_path)
+    try:
+        wait_until(lambda: _is_polling(server, "gpu"), "the worker")
+        for name in ("train-student", "evaluate-student"):
+            assert _get(server, f"deployments/name/{name}/gpu")["work_pool_name"] == "gpu"
+    finally:
+        worker.stop()
+
+
+def test_a_pool_that_is_not_there_is_refused(evoloom: InProcess) -> None:
+    done = evoloom("worker", "--pool", "tpu")
+    assert done.code == 2
+    assert "there: cpu, gpu" in done.err
+
+
+def test_without_a_server_it_says_which_variable_names_one(
+    evoloom: InProcess, tmp_path: Path
+) -> None:
+    done = evoloom("worker", PREFECT_HOME=str(tmp_path / "none"))
+    assert done.code == 2
+    assert "PREFECT_API_URL" in done.err
