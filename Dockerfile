@@ -10,7 +10,7 @@ FROM python:3.11-slim-bookworm AS python
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 DO_NOT_TRACK=1 \
     PATH=/opt/evoloom/bin:$PATH
 RUN useradd --create-home --uid 10001 evoloom \
-    && install -d -o evoloom -g evoloom /data /cache
+    && install -d -o evoloom -g evoloom /data /cache /handover /prefect
 
 FROM python AS wheel
 COPY requirements/bootstrap.txt /tmp/bootstrap.txt
