@@ -9,6 +9,7 @@ orthogonal. initial_rank (d + k + 1) parameters a matrix are trained.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -128,6 +129,14 @@ class AdaLora(PeftMethod[AdaLoraSettings]):
     def targets(self, config: PretrainedConfig, settings: AdaLoraSettings) -> list[LinearShape]:
         """The matrices that get an update."""
         return choose_targets(config, settings.target_modules, "methods.adalora.target_modules")
+
+    def load(
+        self, base_model: PreTrainedModel, folder: Path, settings: AdaLoraSettings
+    ) -> nn.Module:
+        with warnings.catch_warnings():
+            # PEFT cuts the ranks all the same; only its general look for such names finds none.
+            warnings.filterwarnings("ignore", message="The following rank_pattern keys did not")
+            return super().load(base_model, folder, settings)
 
     def save(self, model: nn.Module, folder: Path, base_folder: Path) -> None:
         from pipeline.student.methods.torch_parts.ranks import note_ranks

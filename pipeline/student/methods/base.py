@@ -12,7 +12,7 @@ vLLM serves). Nothing in this package imports torch before a model is at hand.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,9 +144,7 @@ class Method(ABC, Generic[S]):
         """Write what a killed training needs to go on: the trained parameters as they are (`save`
         may convert, prune or leave out what is needed for training only), in `folder`.
         """
-        from safetensors.torch import save_file
-
-        save_file(_trained_tensors(model), folder / CHECKPOINT)
+        write_tensors({n: p for n, p in model.named_parameters() if p.requires_grad}, folder)
 
     def load_checkpoint(self, model: nn.Module, folder: Path) -> None:
         """Put what `save_checkpoint` wrote into a model that `prepare` has made anew.
@@ -188,15 +186,15 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _trained_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {
-        name: parameter.detach().contiguous().cpu()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
+def write_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Write named tensors, as they are, as a checkpoint of `folder`."""
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    save_file(plain, folder / CHECKPOINT)
 
 
-def copy_tensors(model: nn.Module, tensors: dict[str, torch.Tensor], source: Path) -> None:
+def copy_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor], source: Path) -> None:
     """Copy named tensors into the parameters of those names, in the parameters' dtype.
 
     Raises:

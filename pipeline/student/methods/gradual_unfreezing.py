@@ -9,16 +9,18 @@ last group the embeddings follow. All parameters are trained in the end.
 from __future__ import annotations
 
 from collections.abc import Set
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pipeline.errors import UsageError
-from pipeline.student.methods.base import MethodSettings, Plan, Prepared
+from pipeline.student.methods.base import MethodSettings, Plan, Prepared, write_tensors
 from pipeline.student.methods.selective import SelectiveMethod
 from pipeline.student.methods.shapes import split_by_depth
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PretrainedConfig, PreTrainedModel
 
 
@@ -72,6 +74,12 @@ class GradualUnfreezing(SelectiveMethod[GradualUnfreezingSettings]):
         prepared = super().prepare(model, settings, plan)
         stages = group_by_stage(model, settings.stages)
         return Prepared(prepared.model, (Unfreeze(model, tuple(zip(starts, stages, strict=True))),))
+
+    def save_checkpoint(self, model: nn.Module, folder: Path) -> None:
+        """All of them, also those that are frozen now: a later stage may have moved them when this
+        checkpoint, as the best, is put back.
+        """
+        write_tensors(dict(model.named_parameters()), folder)
 
 
 def schedule(settings: GradualUnfreezingSettings, total_steps: int) -> list[int]:

@@ -66,7 +66,7 @@ class Qlora(LoraFamily[QloraSettings]):
         import torch
         from transformers import BitsAndBytesConfig
 
-        return BitsAndBytesConfig(
+        return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_4bit=True,
             bnb_4bit_quant_type=settings.quantisation,
             bnb_4bit_use_double_quant=settings.double_quantisation,
@@ -88,7 +88,9 @@ class Qlora(LoraFamily[QloraSettings]):
         from peft import prepare_model_for_kbit_training
 
         # The trainer turns gradient checkpointing on where it is wanted.
-        ready = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        ready = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
+            model, use_gradient_checkpointing=False
+        )
         return super().prepare(ready, settings, plan)
 
 

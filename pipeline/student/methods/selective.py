@@ -52,5 +52,5 @@ class SelectiveMethod(Method[S]):
 
     def merge(self, base_model: PreTrainedModel, folder: Path, settings: S) -> PreTrainedModel:
         self.load_checkpoint(base_model, folder)
-        base_model.eval()
+        base_model.train(mode=False)
         return base_model

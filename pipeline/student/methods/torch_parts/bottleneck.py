@@ -26,7 +26,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states of any shape (..., width), same dtype out."""
-        change = self.up(nn.functional.gelu(self.down(hidden.to(self.down.weight.dtype))))
+        change: torch.Tensor = self.up(
+            nn.functional.gelu(self.down(hidden.to(self.down.weight.dtype)))
+        )
         return hidden + change.to(hidden.dtype)
 
 
@@ -47,9 +49,10 @@ def insert_adapters(model: PreTrainedModel, bottleneck: int, deviation: float) -
 
 
 def _adapt(module: nn.Module, args: Any, output: Any) -> Any:
+    adapter: Any = module.bottleneck
     if isinstance(output, tuple):  # attention: (hidden states, weights)
-        return (module.bottleneck(output[0]), *output[1:])
-    return module.bottleneck(output)
+        return (adapter(output[0]), *output[1:])
+    return adapter(output)
 
 
 def _restore_dtype(module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> Any:
