@@ -9,6 +9,7 @@ import typer
 
 from flows.commands import (
     config,
+    curate,
     datasets,
     diversity,
     evaluate,
@@ -27,6 +28,8 @@ from flows.commands import (
     sql,
     store,
     teacher,
+    train,
+    worker,
 )
 
 app = typer.Typer(
@@ -44,8 +47,10 @@ app.command("resume")(resume.resume)
 app.command("rederive")(rederive.rederive)
 app.command("import")(import_.import_)
 app.command("export")(export.export)
+app.command("curate")(curate.curate)
 app.add_typer(datasets.app, name="datasets")
 app.command("sql")(sql.sql)
+app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("lineage")(lineage.lineage)
@@ -53,6 +58,7 @@ app.command("diversity")(diversity.diversity)
 app.command("novelty")(novelty.novelty)
 app.add_typer(seeds.app, name="seeds")
 app.add_typer(teacher.teacher_app, name="teacher")
+app.command("worker")(worker.worker)
 app.add_typer(store.app, name="store")
 app.command("serve")(serve.serve)
 app.add_typer(keys.app, name="keys")

@@ -9,11 +9,13 @@ from typing import Any
 
 from flows.dataset_cards import run_card, version_card
 from flows.publishing import Published, publish_store
+from pipeline.errors import UsageError
 from store.database import check_store
 from store.dataset_rows import STAGE, Collected, collect_accepted
 from store.datasets import CARD, Created, check_name, read_card, write_version
-from store.export import ExportFormat, ExportReport, export_run
+from store.export import ExportFormat, ExportReport, export_run, export_student
 from store.exporting.rows import ExportRow
+from store.exporting.student import FORMAT as STUDENT
 from store.run_directory import runs_directory
 from store.run_names import resolve_run, resolve_runs
 from store.run_rows import RunRows
@@ -71,6 +73,13 @@ def export_dataset(
     """
     runs_dir = runs_directory(store_path)
     run_id = resolve_run(runs_dir, name)
+    if format == STUDENT:
+        if validation is not None:
+            raise UsageError(
+                "--validation: `evoloom train` holds out a part of the format 'student' itself "
+                "(training.held_out)"
+            )
+        return export_student(runs_dir / run_id, out)
 
     def write_card(run: RunRows, rows: Sequence[ExportRow]) -> str:
         if run.manifest.kind == STAGE and (runs_dir / run_id / CARD).exists():

@@ -138,8 +138,21 @@ class Display:
     """Shows progress on standard error: a table that redraws on a terminal, else a line every few
     seconds. A context manager."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        as_line: Callable[[dict[str, Any]], str] = line,
+        as_table: Callable[[dict[str, Any]], Any] | None = None,
+    ) -> None:
+        """
+        Args:
+            as_line, as_table: what a record looks like in a log and on a terminal, where it is not that
+                of a run with a teacher.
+        """
         self._quiet = quiet
+        self._as_line = as_line
+        self._as_table = as_table
         self._live: Any = None
         self._last_line = float("-inf")
         self._last_state = ""
@@ -171,12 +184,12 @@ class Display:
         if self._quiet:
             return
         if self._live is not None:
-            self._live.update(_table(record))
+            self._live.update((self._as_table or _table)(record))
             return
         now = time.monotonic()
         if now - self._last_line >= _LINE_EVERY_S or record["state"] != self._last_state:
             self._last_line, self._last_state = now, record["state"]
-            print(line(record), file=sys.stderr, flush=True)
+            print(self._as_line(record), file=sys.stderr, flush=True)
 
 
 def _table(record: dict[str, Any]) -> Any:

@@ -21,7 +21,7 @@ from pipeline.records import Address
 from pipeline.run.driver import RunEnd
 from pipeline.run.replay import check_give_up
 from store.database import check_store
-from store.run_directory import find_runs, read_manifest, read_state, runs_directory
+from store.run_directory import find_runs, is_run, read_manifest, read_state, runs_directory
 from store.run_writer import HeldRun, RunTakenError, check_new_run, create_run, follow_progress
 
 _FOLLOW_EVERY_S = 1.0
@@ -104,7 +104,7 @@ def resume_run(
     manifest = read_manifest(run_dir).raw
     method_of(manifest)  # an import or a dataset version is not to be held, let alone changed
     resolved = resume_settings(manifest, flags, config_file)
-    with _hold(store_path, run_id, wait, listener) as run:
+    with hold(store_path, run_id, wait, listener) as run:
         state = read_state(run_dir)
         if state.state in ("completed", "ceiling"):
             if give_up:
@@ -129,6 +129,13 @@ def resume_run(
     return _publish(store_path, run_id, end, settings, listener)
 
 
+def is_training(store_path: Path, run_id: str) -> bool:
+    """Whether a run trains a student; False where there is no such run."""
+    return is_run(store_path, run_id) and (
+        read_manifest(runs_directory(store_path) / run_id).kind == "training"
+    )
+
+
 def _publish(
     store_path: Path, run_id: str, end: RunEnd, settings: Settings, listener: Listener
 ) -> RunResult:
@@ -139,7 +146,12 @@ def _publish(
     return RunResult(run_id, end, published)
 
 
-def _hold(store_path: Path, run_id: str, wait: bool, listener: Listener) -> HeldRun:
+def hold(store_path: Path, run_id: str, wait: bool, listener: Listener) -> HeldRun:
+    """Hold a run; where another process does and `wait` is on, follow it until it is free.
+
+    Raises:
+        RunTakenError: another process holds it and `wait` is off.
+    """
     progress: Iterator[dict[str, Any]] | None = None
     while True:
         try:

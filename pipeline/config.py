@@ -31,6 +31,8 @@ from pipeline.sections import (
 from pipeline.self_instruct.filter_settings import InstanceFilters, InstructionFilters
 from pipeline.self_instruct.settings import SelfInstructSettings
 from pipeline.student.evaluation.settings import EvaluationSettings
+from pipeline.student.methods import MethodsSettings
+from pipeline.student.settings import TrainingSettings
 from pipeline.teacher.engine_settings import EngineSettings
 
 PREFIX = "EVOLOOM_"
@@ -61,6 +63,8 @@ class Settings(BaseSettings):
     novelty: NoveltySettings = Field(default_factory=NoveltySettings)
     estimate: EstimateSettings = Field(default_factory=EstimateSettings)
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    methods: MethodsSettings = Field(default_factory=MethodsSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
 

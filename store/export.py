@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from pipeline.errors import UsageError
 from store.exporting.checking import check_rows, check_single_turns
@@ -24,13 +24,15 @@ from store.exporting.rows import (
     export_rows,
 )
 from store.exporting.splitting import split_rows
+from store.exporting.student import FORMAT as STUDENT
+from store.exporting.student import read_student_rows, write_student_rows
 from store.roots import Roots
 from store.run_directory import SETTLED_STATES, find_runs
 from store.run_rows import RunRows, read_run_rows
 
 __all__ = [
     "ExportFormat", "ExportReport", "ExportedPart", "InvalidRowError", "accepted_rows",
-    "complete_positions", "export_run",
+    "complete_positions", "export_run", "export_student",
 ]  # fmt: skip
 
 Card: TypeAlias = Callable[[RunRows, Sequence[ExportRow]], str]
@@ -59,7 +61,7 @@ class ExportReport:
     run_id: str
     state: str
     out: Path
-    format: ExportFormat
+    format: ExportFormat | Literal["student"]
     rows: int
     instructions: int
     complete_positions: int
@@ -91,7 +93,7 @@ def export_run(
         InvalidRowError: an accepted row is not fit for training.
     """
     if format not in FORMATS:
-        raise UsageError(f"format {format!r} is not known; known: {', '.join(FORMATS)}")
+        raise UsageError(f"format {format!r} is not known; known: {', '.join([*FORMATS, STUDENT])}")
     find_runs(run_dir.parent, [run_dir.name])
     run = read_run_rows(run_dir)
     positions = complete_positions(run)
@@ -122,6 +124,30 @@ def export_run(
             )
             for name, part in parts.items()
         ),
+    )
+
+
+def export_student(run_dir: Path, out: Path) -> ExportReport:
+    """Write what `evoloom train` reads of a run, for a machine without the store.
+
+    Raises:
+        UsageError: the run does not exist, or `out` cannot be written.
+        InvalidRowError: an accepted row is not fit for training.
+    """
+    found = read_student_rows(run_dir)
+    write_student_rows(found, out)
+    state = found.run.state.state
+    instructions = len({row.key for row in found.exported})
+    return ExportReport(
+        run_id=found.run.manifest.run_id,
+        state=state,
+        out=out,
+        format="student",
+        rows=len(found.rows),
+        instructions=instructions,
+        complete_positions=found.complete_positions,
+        is_partial=state not in SETTLED_STATES,
+        parts=(ExportedPart("train", out, len(found.rows), instructions, None),),
     )
 
 

@@ -30,7 +30,10 @@ def export(
     ],
     format: Annotated[
         str,
-        typer.Option(help="alpaca, sharegpt, messages (OpenAI), parquet, hf or llama-factory."),
+        typer.Option(
+            help="alpaca, sharegpt, messages (OpenAI), parquet, hf, llama-factory, or student "
+            "(for `evoloom train` on another machine)."
+        ),
     ] = "alpaca",
     validation: Annotated[
         float | None,

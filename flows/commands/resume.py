@@ -25,14 +25,15 @@ def resume(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a run where it stopped. Nothing that was paid for is asked again.
+    """Go on with a run where it stopped, a training from its last checkpoint. Nothing that was paid
+    for is asked again.
 
     Operational settings (concurrency, time-outs, endpoints, keys, prices, caps) may differ from
     the manifest's; any other difference is refused.
     """
     from flows.progress import Display
     from flows.report import finish
-    from flows.runs import Listener, resume_run
+    from flows.runs import Listener, is_training, resume_run
     from pipeline.errors import UsageError
     from pipeline.records import Address
 
@@ -46,6 +47,16 @@ def resume(
             ) from exc
     given = flags(sets, store)
     place = Path(given["store.path"]) if "store.path" in given else store_path(None, config)
+    if is_training(place, run):
+        from flows import training_report
+        from flows.training import resume_training
+
+        if addresses:
+            raise UsageError(f"run {run} is a training: it asks no teacher, and has no addresses")
+        with training_report.listening(quiet=quiet) as listener:
+            trained = resume_training(run, place, given, config, listener, wait=wait)
+        training_report.finish(trained, as_json=as_json)
+        return
     with Display(quiet=quiet) as display:
         result = resume_run(
             run,

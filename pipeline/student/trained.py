@@ -107,7 +107,7 @@ def load_student(record: TrainingRecord) -> tuple[nn.Module, PreTrainedTokenizer
     """
     method, settings = _method(record)
     model = method.load(_load_base(record, method, settings), record.adapter_dir, settings)
-    model.eval()
+    model.train(mode=False)
     return model, load_tokenizer(record.base_folder)
 
 
@@ -118,8 +118,15 @@ def merge_student(record: TrainingRecord, folder: Path) -> None:
         UsageError: the method has no merged form, the training has not ended, or the base model is
             not where it was.
     """
+    import torch
+
+    from pipeline.student.methods.base import load_causal_model
+
     method, settings = _method(record)
-    merged = method.merge(_load_base(record, method, settings), record.adapter_dir, settings)
+    _check_base(record)
+    # Never the quantised weights that QLoRA trains on: merged, they would round the student away.
+    base = load_causal_model(record.base_folder, getattr(torch, record.dtype))
+    merged = method.merge(base, record.adapter_dir, settings)
     merged.save_pretrained(folder)
     load_tokenizer(record.base_folder).save_pretrained(folder)
 
@@ -132,7 +139,7 @@ def load_base_model(record: TrainingRecord) -> PreTrainedModel:
     """
     method, settings = _method(record, needs_adapter=False)
     model = _load_base(record, method, settings)
-    model.eval()
+    model.train(mode=False)
     return model
 
 
@@ -155,7 +162,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _method(record: TrainingRecord, *, needs_adapter: bool = True) -> tuple[Method, MethodSettings]:
+def _method(
+    record: TrainingRecord, *, needs_adapter: bool = True
+) -> tuple[Method[Any], MethodSettings]:
     from pipeline.student.methods import get_method
 
     if needs_adapter and not record.adapter_dir.is_dir():
@@ -167,11 +176,20 @@ def _method(record: TrainingRecord, *, needs_adapter: bool = True) -> tuple[Meth
     return method, method.settings_type(**record.method_settings)
 
 
-def _load_base(record: TrainingRecord, method: Method, settings: MethodSettings) -> PreTrainedModel:
+def _load_base(
+    record: TrainingRecord, method: Method[Any], settings: MethodSettings
+) -> PreTrainedModel:
     import torch
 
+    _check_base(record)
+    model: PreTrainedModel = method.load_base(
+        record.base_folder, getattr(torch, record.dtype), settings
+    )
+    return model
+
+
+def _check_base(record: TrainingRecord) -> None:
     if not (record.base_folder / "config.json").is_file():
         raise UsageError(
             f"training {record.run_id} was made on {record.base_folder}, where there is no model now"
         )
-    return method.load_base(record.base_folder, getattr(torch, record.dtype), settings)

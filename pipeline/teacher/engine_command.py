@@ -111,10 +111,11 @@ def engine_dtype(settings: EngineSettings) -> str:
 def _dtype(settings: EngineSettings, device: Literal["cpu", "gpu"]) -> str:
     if settings.dtype != "auto":
         return settings.dtype
-    return "bfloat16" if device == "gpu" or _computes_in_bfloat16() else "float32"
+    return "bfloat16" if device == "gpu" or computes_in_bfloat16() else "float32"
 
 
-def _computes_in_bfloat16() -> bool:
+def computes_in_bfloat16() -> bool:
+    """Whether this machine's CPU has instructions for bfloat16."""
     try:
         information = CPU_INFORMATION.read_text()
     except OSError:

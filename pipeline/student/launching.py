@@ -1,0 +1,32 @@
+"""Training in several processes, one a GPU, through `accelerate launch`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+STOP_FILE = "stop"
+"""Written into the run directory to stop all processes after the step at hand; holds the reason."""
+END_FILE = "end.json"
+"""Written by the first process when it ends."""
+
+
+def launch_command(
+    run_dir: Path, settings_file: Path, processes: int, device: str, port: int, interval_s: float
+) -> list[str]:
+    """The command that trains a run directory with several processes on this machine.
+
+    Args:
+        settings_file: the training settings in force, as JSON.
+        port: a free one, by which the processes find each other.
+    """
+    return [
+        *(sys.executable, "-P", "-m", "accelerate.commands.launch"),
+        *(["--cpu"] if device == "cpu" else ["--multi_gpu"]),
+        *("--num_processes", str(processes), "--num_machines", "1"),
+        *("--num_cpu_threads_per_process", "1", "--main_process_port", str(port)),
+        # The dtype is the training's own to choose.
+        *("--mixed_precision", "no", "--dynamo_backend", "no"),
+        *("--module", "pipeline.student.worker"),
+        *(str(run_dir), str(settings_file), str(interval_s)),
+    ]

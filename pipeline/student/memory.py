@@ -1,0 +1,218 @@
+"""How much memory a training will take at its peak, from the base model's configuration alone.
+
+The published formula (METHODS.md e.2) counts weights, gradients and Adam's two states of what is
+trained, activations and 12 bytes a logit. Its activations, 2 L B T H, are those of checkpointed
+layers; without checkpointing every layer keeps what its backward pass needs, which is counted here
+operation by operation for a pre-norm decoder (attention by a fused kernel, so nothing is quadratic in
+the length). The output layer computes only positions with a label (`loop.loss_sum`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.student.batching import LargestBatch
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+_ADAM_STATES = 8
+"""Bytes of two float32 states for each trained parameter."""
+_LOGIT_BYTES = 12
+"""Logits, their log-softmax and their gradient in float32 (METHODS.md e.2: 12 B T V)."""
+_FUSED_LOGIT_BYTES = 0
+"""TRL's kernel on a GPU works on tiles of the logits."""
+_OVERHEAD = {"cpu": 96 * 2**20, "cuda": 64 * 2**20}
+"""Work space of the kernels and what the allocator rounds up."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """Bytes at the peak, by what they are for."""
+
+    weights: int
+    gradients: int
+    optimiser: int
+    activations: int
+    logits: int
+    loading: int
+    """While the base is read: its weights beside those of the file."""
+    overhead: int
+
+    @property
+    def peak(self) -> int:
+        """The largest of: reading the base, the begin of a backward pass, an optimiser step."""
+        kept = self.weights + self.optimiser
+        backward = kept + self.activations + self.logits
+        step = kept + self.gradients + self.gradients // 2
+        return max(self.loading, backward, step) + self.overhead
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingShape:
+    """What the memory of a training depends on, beside the base model."""
+
+    trained: int
+    """Trained parameters, by the method's formula."""
+    trains_base: bool
+    batch: LargestBatch
+    dtype_bytes: int
+    """Of the base's weights and the computation: 4, or 2 for bfloat16."""
+    dropout: float
+    """The adapter's dropout, which keeps a mask and a copy of each input."""
+    accumulates: bool
+    checkpointing: bool
+    device: str
+    weight_bytes: float | None = None
+    """Bytes a frozen weight, where a method stores them in fewer (QLoRA)."""
+    adapts: bool = True
+    """Whether something is trained inside the layers, beside their weights."""
+
+
+def estimate_memory(
+    config: PretrainedConfig, parameters: int, file_bytes: int, shape: TrainingShape
+) -> MemoryEstimate:
+    """Estimate a training's peak.
+
+    Args:
+        parameters: of the base.
+        file_bytes: of the base's weight files, which stay mapped while they are read.
+    """
+    text = config.get_text_config()
+    batch = shape.batch
+    tokens = batch.examples * batch.length
+    base_bytes = 4 if shape.trains_base else (shape.weight_bytes or shape.dtype_bytes)
+    weights = int(parameters * base_bytes) + (0 if shape.trains_base else 4 * shape.trained)
+    layers = text.num_hidden_layers
+    per_layer = layer_bytes(config, shape) * tokens
+    if shape.checkpointing:
+        activations = layers * tokens * text.hidden_size * 4 + per_layer
+    else:
+        activations = layers * per_layer
+    logit_bytes = _FUSED_LOGIT_BYTES if shape.device == "cuda" else _LOGIT_BYTES
+    kept_gradients = 4 * shape.trained if shape.accumulates else 0
+    return MemoryEstimate(
+        weights=weights,
+        gradients=4 * shape.trained,
+        optimiser=_ADAM_STATES * shape.trained,
+        activations=int(activations) + kept_gradients,
+        logits=batch.trained_tokens * text.vocab_size * logit_bytes,
+        loading=int(parameters * base_bytes) + file_bytes,
+        overhead=_OVERHEAD[shape.device],
+    )
+
+
+def layer_bytes(config: PretrainedConfig, shape: TrainingShape) -> float:
+    """What one layer keeps for the backward pass, bytes for each token.
+
+    The residual stream and the normalisation compute in float32; matrices in the computation's type.
+    """
+    text = config.get_text_config()
+    hidden, heads = text.hidden_size, text.num_attention_heads
+    head = getattr(text, "head_dim", None) or hidden // heads
+    query = heads * head
+    inner = getattr(text, "intermediate_size", None) or 4 * hidden
+    gated = (
+        2 if getattr(text, "hidden_act", "gelu") in ("silu", "swish", "gelu_pytorch_tanh") else 1
+    )
+    wide = shape.dtype_bytes
+    # Inputs of both normalisations and, in between, what is normalised.
+    norms = 2 * hidden * 4 + (2 * hidden * 4 if shape.trains_base else 0)
+    # Query, key and value after rotation, repeated for each query head; the kernel's output and
+    # what the output projection reads of it.
+    attention = 5 * query * wide
+    inputs = 2 * hidden * wide  # of the attention's and the MLP's first matrices
+    mlp = (2 * gated) * inner * wide  # before and after the activation, the gate's product
+    kept = float(norms + attention + inputs + mlp)
+    if shape.adapts and shape.dropout:
+        # Each adapted matrix drops out its own copy of the input: the copy and its mask.
+        reads = 3 * hidden + query + 2 * hidden + inner
+        kept += reads * (wide + 4)
+    return kept
+
+
+def suggest(
+    config: PretrainedConfig, parameters: int, file_bytes: int, shape: TrainingShape, limit: int
+) -> dict[str, int]:
+    """What would fit into `limit` bytes: a change of settings, as it is typed, to its peak."""
+    found: dict[str, int] = {}
+
+    def consider(change: str, **values: object) -> bool:
+        from dataclasses import replace
+
+        changed = replace(shape, **values)  # type: ignore[arg-type]
+        peak = estimate_memory(config, parameters, file_bytes, changed).peak
+        if peak <= limit:
+            found[change] = peak
+        return peak <= limit
+
+    batch = shape.batch
+    for examples in _halves(batch.examples):
+        share = examples / batch.examples
+        smaller = LargestBatch(examples, batch.length, round(batch.trained_tokens * share))
+        steps = batch.examples // examples
+        if consider(
+            f"training.batch_size={examples} with training.accumulation={steps} times as large",
+            batch=smaller, accumulates=True,
+        ):  # fmt: skip
+            break
+    for length in _halves(batch.length, least=64):
+        shorter = LargestBatch(
+            batch.examples, length, round(batch.trained_tokens * length / batch.length)
+        )
+        if consider(f"training.max_length={length}", batch=shorter):
+            break
+    if not shape.checkpointing:
+        consider("training.gradient_checkpointing=true", checkpointing=True)
+    if shape.trains_base and shape.trained > parameters // 10:
+        lora = _usual_lora(config)
+        consider("--method lora", trains_base=False, trained=lora, dropout=0.05, adapts=True)
+    return found
+
+
+def _halves(number: int, least: int = 1) -> list[int]:
+    values = []
+    while number // 2 >= least:
+        number //= 2
+        values.append(number)
+    return values
+
+
+def _usual_lora(config: PretrainedConfig) -> int:
+    from pipeline.student.methods import get_method
+
+    method = get_method("lora")
+    return method.count_parameters(config, method.settings_type())
+
+
+def free_memory(device: str) -> int:
+    """Bytes that are free now: on the GPU, or in this machine and this process's control group."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    values = _read_table(Path("/proc/meminfo"))
+    free = values.get("MemAvailable:", 0) * 1024
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            used = int((group / "memory.current").read_text())
+            cache = _read_table(group / "memory.stat").get("inactive_file", 0)
+            free = min(free, int(limit) - used + cache)
+    except (OSError, ValueError):
+        pass
+    return free
+
+
+def _read_table(path: Path) -> Mapping[str, int]:
+    rows = (line.split() for line in path.read_text().splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
+
+
+def gib(amount: int) -> str:
+    """`3.1 GiB`."""
+    return f"{amount / 2**30:.1f} GiB"
