@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from flows.curation_card import curation_sections
 from pipeline.diversity.statistics import DatasetRow, DatasetStatistics, compute_statistics
 from pipeline.records import InstanceRow, InstructionRow
 from store.dataset_rows import Collected, InputCount
@@ -12,8 +13,17 @@ from store.exporting.rows import ExportRow
 from store.run_rows import RunRows
 
 
-def version_card(run_id: str, collected: Collected, recipe: Mapping[str, Any]) -> str:
-    """The card of a dataset version."""
+def version_card(
+    run_id: str,
+    collected: Collected,
+    recipe: Mapping[str, Any],
+    curation: Mapping[str, Any] | None = None,
+) -> str:
+    """The card of a dataset version.
+
+    Args:
+        curation: what a recipe's steps did, as the manifest keeps it.
+    """
     statistics = compute_statistics(
         _row(instruction, instance)
         for instruction, instances in collected.rows
@@ -28,6 +38,7 @@ def version_card(run_id: str, collected: Collected, recipe: Mapping[str, Any]) -
         "",
         f"Recipe: `{name}`: {recipe['description']}",
         "",
+        *(curation_sections(curation) if curation else ()),
         *_statistics(statistics),
         *_closing(),
         "## Identity",

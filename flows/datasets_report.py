@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from flows.curation_card import step_lines
 from flows.options import store_flag
 from store.datasets import DatasetSummary, read_card
 from store.run_directory import runs_directory
@@ -133,6 +134,8 @@ def funnel_lines(detail: RunDetail) -> list[tuple[str, int, int]]:
         lines.append((f"instances accepted by {count['run_id']}", count["instances"], 0))
         if earlier := count["instances"] - count["new_instances"]:
             lines.append(("an earlier run has them too", earlier, 1))
+    if curation := raw.get("curation"):
+        lines += step_lines(curation["steps"])
     return [*lines, ("instructions", raw["instructions"], 0), ("instances", raw["instances"], 0)]
 
 

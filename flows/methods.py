@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.judging import build_judge_machine
 from flows.sources import copy_against, copy_source, read_against
 from pipeline.config import Settings
+from pipeline.curation import judge_manifest
 from pipeline.errors import UsageError
 from pipeline.estimates import Estimate
 from pipeline.evol_instruct import manifest as evol_instruct
@@ -89,6 +91,10 @@ def _evol_instruct_estimate(manifest: Mapping[str, Any], files: Files) -> Estima
     return estimate_evol_instruct(plan, Settings(**manifest["config"]).estimate)
 
 
+def _no_start(*unused: Any) -> Any:
+    raise UsageError("a judgement is started by `evoloom curate`, with a recipe that asks for it")
+
+
 METHODS = {
     method.kind: method
     for method in (
@@ -106,6 +112,7 @@ METHODS = {
             _evol_instruct_machine,
             _evol_instruct_estimate,
         ),
+        Method(judge_manifest.KIND, _no_start, _no_start, build_judge_machine, _no_start),
     )
 }
 

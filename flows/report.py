@@ -10,7 +10,14 @@ from typing import Any
 
 import typer
 
-from flows import datasets_report, evol_report, import_report
+from flows import (
+    datasets_report,
+    evaluation_report,
+    evol_report,
+    import_report,
+    judgement_report,
+    training_report,
+)
 from flows.execution import exit_code
 from flows.progress import duration
 from flows.publishing import print_published as print_published
@@ -26,8 +33,15 @@ from store.run_rows import sample_instances
 from store.run_writer import is_held
 from store.text import storable
 
-_WITHOUT_TEACHER: dict[str, Any] = {"import": import_report, "dataset": datasets_report}
+_WITHOUT_TEACHER: dict[str, Any] = {
+    "import": import_report,
+    "dataset": datasets_report,
+    "training": training_report,
+}
 """Kinds of runs that ask no teacher, and what reports on them."""
+_REPORTERS: dict[str, Any] = {**_WITHOUT_TEACHER, "judgement": judgement_report,
+                              "evaluation": evaluation_report}  # fmt: skip
+"""Kinds of runs that make no instructions of their own, and what reports on them."""
 _SAMPLES = 5
 _WIDTH = 100
 
@@ -57,7 +71,7 @@ def finish(result: RunResult, store_path: Path, *, as_json: bool) -> None:
             "better teacher or more seeds give more",
             err=True,
         )
-    elif not as_json:
+    elif not as_json and detail.manifest.kind not in _REPORTERS:
         _print_next(result.run_id, store_path)
     raise typer.Exit(exit_code(result.end))
 
@@ -168,8 +182,8 @@ def _print_detail(detail: RunDetail, store_path: Path) -> None:
 def made_of(detail: RunDetail) -> str:
     """What a run made, in a few words."""
     run = detail.summary
-    if run.kind in _WITHOUT_TEACHER:
-        return str(_WITHOUT_TEACHER[run.kind].made_of(detail))
+    if run.kind in _REPORTERS:
+        return str(_REPORTERS[run.kind].made_of(detail))
     if detail.evolution:
         source = sum(count.accepted for count in detail.evolution if count.round is None)
         name = (detail.manifest.raw.get("source") or {}).get("name")
@@ -180,8 +194,8 @@ def made_of(detail: RunDetail) -> str:
 
 def funnel_lines(detail: RunDetail) -> list[tuple[str, int, int]]:
     """A run's funnel: text, count, depth of indentation."""
-    if detail.manifest.kind in _WITHOUT_TEACHER:
-        return list(_WITHOUT_TEACHER[detail.manifest.kind].funnel_lines(detail))
+    if detail.manifest.kind in _REPORTERS:
+        return list(_REPORTERS[detail.manifest.kind].funnel_lines(detail))
     if detail.evolution or detail.manifest.kind == EVOL_INSTRUCT:
         return list(evol_report.funnel_lines(detail))
     funnel = detail.funnel

@@ -20,7 +20,8 @@ _PROMPTS = (("instruction", "input"), ("definition", "input"), ("prompt",), ("qu
 # Fields that say what an item is, not what it asks.
 _LABELS = frozenset({
     "id", "name", "key", "domain", "category", "task", "source", "url", "license", "licence", "track",
-    "motivation_app", "difficulty", "skill", "instruction_id_list", "instance_license",
+    "motivation_app", "difficulty", "skill", "idx", "gpt3_answer", "instruction_id_list",
+    "instance_license",
 })  # fmt: skip
 
 
@@ -123,6 +124,7 @@ def _item(number: int, value: Any) -> EvaluationItem | None:
         return EvaluationItem(number, str(number), value, ()) if value.strip() else None
     if not isinstance(value, dict):
         return None
+    value = _flat({str(key).lower(): field for key, field in value.items()})
     shown = next((keys for keys in _PROMPTS if isinstance(value.get(keys[0]), str)), ())
     prompt = "\n".join(text for key in shown for text in _texts(value.get(key)) if text)
     others = tuple(
@@ -133,6 +135,16 @@ def _item(number: int, value: Any) -> EvaluationItem | None:
     return EvaluationItem(number, name, prompt, others) if prompt or others else None
 
 
+def _flat(value: dict[str, Any]) -> dict[str, Any]:
+    """A task in the field's schema (`instances`, each with input and output) with its first input as
+    its own."""
+    instances = value.get("instances")
+    if "input" in value or not isinstance(instances, list) or not instances:
+        return value
+    first = instances[0] if isinstance(instances[0], dict) else {}
+    return {**value, "input": first.get("input")}
+
+
 def _texts(value: Any) -> Iterator[str]:
     """Every text inside a value, in order."""
     if isinstance(value, str):
@@ -140,7 +152,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield value
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            if key not in _LABELS:
+            if str(key).lower() not in _LABELS:
                 yield from _texts(inner)
     elif isinstance(value, list):
         for inner in value:

@@ -49,7 +49,7 @@ class EvaluationIndex:
     `ngram` words shared with any text of an item make it a match (GPT-3, appendix C; 13 as in
     lm-eval), and so does a prompt of which more than `overlap` of the words lie in `overlap_ngram`s
     that the training text has (Tülu 3, section 3.2: 8 and 0.5). A prompt too short for both is a
-    match where a training prompt is the same, or, from five words on, holds it.
+    match where a training prompt is the same, or, from five words on, where any text holds it.
     """
 
     def __init__(
@@ -95,7 +95,8 @@ class EvaluationIndex:
             prompts: those of them that ask, whole and in parts.
         """
         found: dict[tuple[int, int], Match] = {}
-        for match in (*self._shared([words_of(text) for text in texts]), *self._short(prompts)):
+        words = [words_of(text) for text in texts]
+        for match in (*self._shared(words), *self._short(words, prompts)):
             key = (match.file, match.item.number)
             if key not in found or match.share > found[key].share:
                 found[key] = match
@@ -128,17 +129,17 @@ class EvaluationIndex:
             elif share > self._overlap:
                 yield Match(file, item, "overlap", share, f"{share:.0%} of its words")
 
-    def _short(self, prompts: Iterable[str]) -> Iterator[Match]:
+    def _short(self, texts: Sequence[Sequence[str]], prompts: Iterable[str]) -> Iterator[Match]:
         if not self._whole:
             return
-        lengths = sorted({len(gram) for gram in self._whole if len(gram) >= _FEWEST_INSIDE})
-        for prompt in prompts:
-            words = words_of(prompt)
-            inside = {gram for length in lengths for gram in _grams(words, length)}
-            for gram in sorted({tuple(words), *inside} & self._whole.keys()):
-                for text in self._whole[gram]:
-                    file, item, _ = self._texts[text]
-                    yield Match(file, item, "whole_prompt", 1.0, " ".join(gram))
+        found = {tuple(words_of(prompt)) for prompt in prompts}
+        for length in {len(gram) for gram in self._whole if len(gram) >= _FEWEST_INSIDE}:
+            for words in texts:
+                found.update(_grams(words, length))
+        for gram in sorted(found & self._whole.keys()):
+            for text in self._whole[gram]:
+                file, item, _ = self._texts[text]
+                yield Match(file, item, "whole_prompt", 1.0, " ".join(gram))
 
 
 def _grams(words: Sequence[str], length: int) -> Iterator[Gram]:

@@ -50,6 +50,7 @@ ENDINGS = {
     "Your Judgement (just Equal or Not Equal):": "judge",
     "### Response:": "respond",
     "## Score:": "rate",
+    "### Rating:": "quality",
 }
 
 
@@ -92,13 +93,13 @@ def answer(body: dict[str, Any], mode: str) -> tuple[str, str]:
     prompt = body.get("prompt") or "\n".join(item["content"] for item in body["messages"])
     stage = stage_of(prompt)
     if mode == "valid":
-        return _valid(stage, rng)
+        return _valid(stage, prompt, rng)
     makers = {"generate": _generate, "classify": _classify, "evolve": _evolve, "judge": _judge,
-              "respond": _respond, "rate": _rate}  # fmt: skip
+              "respond": _respond, "rate": _rate, "quality": _quality}  # fmt: skip
     return makers.get(stage, _instances)(stage, prompt, rng)
 
 
-def _valid(stage: str, rng: random.Random) -> tuple[str, str]:
+def _valid(stage: str, prompt: str, rng: random.Random) -> tuple[str, str]:
     if stage == "generate":
         items = [unique_sentence(rng) for _ in range(7)]
         return " " + "\n".join(
@@ -112,6 +113,8 @@ def _valid(stage: str, rng: random.Random) -> tuple[str, str]:
         return "Not Equal", "stop"
     if stage == "rate":
         return str(rng.randint(1, 10)), "stop"
+    if stage == "quality":
+        return _ratings(prompt, rng), "stop"
     if stage == "output_first":
         return f" Class label: yes\nSentence: {sentence(rng)}\n", "stop"
     return f" Example 1\nSentence: {sentence(rng)}\nOutput: {sentence(rng)}\n", "stop"
@@ -190,6 +193,20 @@ def _respond(stage: str, prompt: str, rng: random.Random) -> tuple[str, str]:
         return rng.choice(["", "...", "It is what it is.", "And so on, and so on!"]), "stop"
     text = " ".join(sentence(rng) for _ in range(rng.randint(1, 3)))
     return text, "length" if rng.random() < 0.1 else "stop"
+
+
+def _quality(stage: str, prompt: str, rng: random.Random) -> tuple[str, str]:
+    said = _ratings(prompt, rng)
+    draw = rng.random()
+    if draw < 0.15:
+        return rng.choice(["", "It is good.", said[: len(said) // 2], "4"]), "stop"
+    return (f"Here it is: {said} Bye." if draw < 0.3 else said), "stop"
+
+
+def _ratings(prompt: str, rng: random.Random) -> str:
+    names = re.findall(r"^- (\w+): ", prompt, re.MULTILINE)
+    return json.dumps({name: {"reason": sentence(rng), "score": rng.choice((3, 4, 5, 5, 5))}
+                       for name in names})  # fmt: skip
 
 
 def _rate(stage: str, prompt: str, rng: random.Random) -> tuple[str, str]:
