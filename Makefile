@@ -7,6 +7,8 @@ VERIFY_AREAS := run novelty evol store student api
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+# Many tests wait: for processes, for locks, for a server. Two at once fill the time.
+SPREAD := -n 2 --dist loadgroup
 
 # Of the caller's Python, none of which is to reach ours.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -32,7 +34,7 @@ demo: setup  ## set up, and grow 12 instructions from the bundled seeds with the
 
 test: setup  ## set up, and run the tests
 	@sh scripts/install-system-packages.sh
-	$(PYTEST) $(ARGS)
+	$(PYTEST) $(SPREAD) $(ARGS)
 
 $(VERIFY_AREAS:%=verify-%): verify-%: setup
 	@sh scripts/install-system-packages.sh

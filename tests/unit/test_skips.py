@@ -64,6 +64,20 @@ def test_a_module_that_skips_itself_fails_the_session(project: pytest.Pytester) 
     result.stdout.fnmatch_lines(["test_it.py: could not import 'a_module_nobody_has'*"])
 
 
+@pytest.mark.parametrize(
+    "source", [skipping("no database"), "pytest.importorskip('a_module_nobody_has')\n"]
+)
+def test_spread_over_processes_a_skip_is_noticed_too(project: pytest.Pytester, source: str) -> None:
+    root = project.path / "checkout"
+    (root / "test_it.py").write_text("import pytest\n" + source, "utf-8")
+    (root / "test_other.py").write_text("def test_that(): pass\n", "utf-8")
+    result = project.runpytest_subprocess(
+        "-p", "xdist", "-n", "2", "--dist", "loadgroup", "--rootdir", root, root
+    )
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["FAILED: 1 skip(s) for another reason than *'no GPU'*"])
+
+
 @pytest.mark.parametrize(("is_there", "code"), [(False, 0), (True, 1)])
 def test_shared_may_be_missed_only_where_it_is_missing(
     project: pytest.Pytester, is_there: bool, code: int
