@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from flows.pacing import Pace
 from flows.progress import ProgressReporter
@@ -19,10 +19,11 @@ from flows.publishing import publish_store as publish_store
 from pipeline.config import Settings
 from pipeline.errors import EvoloomError, InterruptedRunError
 from pipeline.records import Address
-from pipeline.run.driver import Driver, RunEnd
+from pipeline.run.driver import Driver, RunEnd, Sink
+from pipeline.run.journal import Journal
 from pipeline.run.ledger import Ledger
 from pipeline.run.machine import Machine
-from pipeline.run.sender import Sender
+from pipeline.run.sender import Sender, Teacher
 from pipeline.teacher.client import TeacherClient
 from pipeline.teacher.engine import lease_engine
 from pipeline.teacher.served import ServedModel
@@ -82,7 +83,7 @@ def execute(
         EvoloomError: the run cannot go on; its state says why.
     """
     run.write_state("running")
-    ingester = _Ingester(run, store_path, settings.store.ingest_interval_s)
+    ingester = Ingester(run, store_path, settings.store.ingest_interval_s)
     try:
         with ingester:
             end = asyncio.run(_drive(run, machine, settings, place, give_up, on_progress))
@@ -104,35 +105,68 @@ async def _drive(
     on_progress: Callable[[dict[str, Any]], None],
 ) -> RunEnd:
     async with TeacherClient(place.base_url, settings.teacher) as client:
-        reporter = ProgressReporter(run, machine, settings.prices, on_progress)
-        sender = Sender(client, settings.teacher, reporter.paused)
-        driver = Driver(
-            machine,
-            run.journal,
-            sender,
-            Ledger(settings.caps, settings.prices),
-            run.spool,
-            concurrency=settings.teacher.concurrency,
-            grace_s=settings.run.grace_s,
-            give_up=give_up,
-        )
-        reporter.watch(driver, sender)
-        reporting = asyncio.create_task(reporter.run(settings.run.progress_interval_s))
-        try:
-            with _signals(driver):
-                end = await driver.run()
-        except OSError as exc:
-            raise EvoloomError(
-                f"run {run.path.name}: writing to {run.path} failed ({exc.strerror or exc}); what "
-                f"was journaled is safe. Make room, then `evoloom resume {run.path.name}`"
-            ) from exc
-        finally:
-            reporting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reporting
-            await run.journal.drain()
-        reporter.record(end.state)
-        return end
+        return await drive(run, machine, settings, client, give_up, on_progress)
+
+
+class DrainableJournal(Journal, Protocol):
+    """A journal whose last entries can be waited for."""
+
+    async def drain(self) -> None:
+        """Return when nothing is waiting to be written."""
+        ...
+
+
+async def drive(
+    run: HeldRun,
+    machine: Machine,
+    settings: Settings,
+    teacher: Teacher,
+    give_up: frozenset[Address] = frozenset(),
+    on_progress: Callable[[dict[str, Any]], None] = lambda record: None,
+    *,
+    journal: DrainableJournal | None = None,
+    sink: Sink | None = None,
+) -> RunEnd:
+    """Drive a machine with a held run's journal and spool to its end or interruption; the run's
+    state is the caller's to write, but for pauses.
+
+    Args:
+        teacher: who answers: a client, or a student.
+        journal, sink: where answers and rows go instead of the run's journal and spool.
+
+    Raises:
+        EvoloomError: the machine cannot go on, or the disk is full.
+    """
+    reporter = ProgressReporter(run, machine, settings.prices, on_progress)
+    sender = Sender(teacher, settings.teacher, reporter.paused)
+    own: DrainableJournal = run.journal if journal is None else journal
+    driver = Driver(
+        machine,
+        own,
+        sender,
+        Ledger(settings.caps, settings.prices),
+        sink or run.spool,
+        concurrency=settings.teacher.concurrency,
+        grace_s=settings.run.grace_s,
+        give_up=give_up,
+    )
+    reporter.watch(driver, sender)
+    reporting = asyncio.create_task(reporter.run(settings.run.progress_interval_s))
+    try:
+        with _signals(driver):
+            end = await driver.run()
+    except OSError as exc:
+        raise EvoloomError(
+            f"run {run.path.name}: writing to {run.path} failed ({exc.strerror or exc}); what "
+            f"was journaled is safe. Make room, then `evoloom resume {run.path.name}`"
+        ) from exc
+    finally:
+        reporting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reporting
+        await own.drain()
+    reporter.record(end.state)
+    return end
 
 
 @contextlib.contextmanager
@@ -151,7 +185,7 @@ def _signals(driver: Driver) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-class _Ingester:
+class Ingester:
     """Ingests the run every few seconds, in a thread, so that analysts see it grow."""
 
     def __init__(self, run: HeldRun, store_path: Path, interval_s: float) -> None:

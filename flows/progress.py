@@ -72,6 +72,7 @@ class ProgressReporter:
             "reason": self._pause_reason,
             "elapsed_s": round(elapsed, 1),
             "remaining_s": None if remaining is None else round(remaining, 1),
+            "counted": progress.counted,
             "accepted": progress.accepted,
             "target": progress.target,
             "share_done": round(progress.share_done, 6),
@@ -90,6 +91,7 @@ class ProgressReporter:
             "tokens_per_s": self._rate(ledger.usage.completion_tokens),
             "cost": round(ledger.spent_cost, 6),
         }  # fmt: skip
+        record["text"] = line(record)
         self._run.log_progress(record)
         self._on_record(record)
 
@@ -124,7 +126,7 @@ def line(record: dict[str, Any]) -> str:
         for name, counts in record["stages"].items()
     )
     text = (
-        f"[{duration(record['elapsed_s'])}] accepted {accepted_of(record)}  "
+        f"[{duration(record['elapsed_s'])}] {record['counted']} {accepted_of(record)}  "
         f"{stages} (done+in flight)  {record['tokens_per_s']:.0f} tok/s  "
         f"remaining {duration(record['remaining_s'])}"
     )
@@ -195,7 +197,7 @@ class Display:
 def _table(record: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    title = f"accepted {accepted_of(record)}"
+    title = f"{record['counted']} {accepted_of(record)}"
     if record["state"] != "running":
         title += f"  ({record['state']})"
     caption = (

@@ -136,6 +136,13 @@ def is_training(store_path: Path, run_id: str) -> bool:
     )
 
 
+def is_evaluation(store_path: Path, run_id: str) -> bool:
+    """Whether a run evaluates a student; False where there is no such run."""
+    return is_run(store_path, run_id) and (
+        read_manifest(runs_directory(store_path) / run_id).kind == "evaluation"
+    )
+
+
 def _publish(
     store_path: Path, run_id: str, end: RunEnd, settings: Settings, listener: Listener
 ) -> RunResult:

@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from store import evaluation_rows
 from store.run_directory import DamagedRunError, Manifest, parse_utc
 
 _METRICS = ("step", "epoch", "loss", "held_out_loss", "learning_rate", "grad_norm", "tokens_per_s",
@@ -105,6 +106,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 KINDS: dict[str, KindRows] = {
     "training": KindRows(("trainings", "training_metrics"), _write_training),
+    "evaluation": KindRows(evaluation_rows.TABLES, evaluation_rows.write_evaluation),
 }
 """By the kind of run."""
 KIND_TABLES = tuple(table for kind in KINDS.values() for table in kind.tables)

@@ -33,7 +33,7 @@ def resume(
     """
     from flows.progress import Display
     from flows.report import finish
-    from flows.runs import Listener, is_training, resume_run
+    from flows.runs import Listener, is_evaluation, is_training, resume_run
     from pipeline.errors import UsageError
     from pipeline.records import Address
 
@@ -56,6 +56,19 @@ def resume(
         with training_report.listening(quiet=quiet) as listener:
             trained = resume_training(run, place, given, config, listener, wait=wait)
         training_report.finish(trained, as_json=as_json)
+        return
+    if is_evaluation(place, run):
+        from flows.evaluation import resume_evaluation
+        from flows.evaluation_report import print_result
+
+        if addresses:
+            raise UsageError(
+                "--give-up is for runs that make instructions; an evaluation needs all"
+            )
+        with Display(quiet=quiet) as display:
+            listener = Listener(display.show, display.message)
+            evaluated = resume_evaluation(run, place, given, config, listener)
+        print_result(evaluated, as_json=as_json)
         return
     with Display(quiet=quiet) as display:
         result = resume_run(

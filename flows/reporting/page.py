@@ -14,16 +14,38 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from flows.reporting.chart import Cell, Chart, Side, Table
-from flows.reporting.head import describe
+from flows.reporting.head import Fact, describe
 
 _NO_SCRIPT_END = re.compile(r"</(?=script)", re.IGNORECASE)
 
 
 def render_page(sides: Sequence[Side], charts: Sequence[Chart], version: str) -> str:
-    """The page.
+    """The page on a run, or on two."""
+    data = sides[0].data
+    return render_document(
+        "Report on " + " and ".join(side.name for side in sides),
+        f"from snapshot {data.generation} of the store, taken {data.taken_at:%Y-%m-%d %H:%M:%S} UTC",
+        [(side.name, describe(side.data)) for side in sides],
+        charts,
+        version,
+    )
+
+
+def render_document(
+    title: str,
+    origin: str,
+    heads: Sequence[tuple[str, Sequence[Fact]]],
+    charts: Sequence[Chart],
+    version: str,
+) -> str:
+    """A page of charts below their facts.
 
     Texts of the data are escaped where they are shown. Should one slip through all the same, the
     page's content security policy runs only the scripts whose hashes it names, and loads nothing.
+
+    Args:
+        origin: what the numbers were read from, and when.
+        heads: name and facts of what is reported; two stand side by side.
     """
     from plotly.offline import get_plotlyjs
 
@@ -35,17 +57,16 @@ def render_page(sides: Sequence[Side], charts: Sequence[Chart], version: str) ->
     library = _NO_SCRIPT_END.sub(r"<\\/", get_plotlyjs())
     scripts = [library, _read("charts.js")]
     return environment.from_string(_read("report.html.j2")).render(
-        title="Report on " + " and ".join(side.name for side in sides),
-        heads=[(side.name, describe(side.data)) for side in sides],
-        taken_at=sides[0].data.taken_at,
-        generation=sides[0].data.generation,
+        title=title,
+        heads=heads,
+        origin=origin,
         version=version,
         charts=[(chart, _embedded(chart.figure), _height(chart.figure)) for chart in charts],
         style=_read("report.css"),
         scripts=scripts,
         hashes=[_hash(script) for script in scripts],
         numeric_columns=_numeric_columns,
-    )  # fmt: skip
+    )
 
 
 def format_cell(value: Cell, decimals: int) -> str:

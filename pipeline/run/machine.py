@@ -34,6 +34,8 @@ class MachineProgress:
     warnings: tuple[str, ...] = ()
     share_done: float = 0.0
     """How much of the run is done, from 0 to 1; the remaining time is reckoned from it."""
+    counted: str = "accepted"
+    """What `accepted` counts, in a word."""
 
 
 class Machine(Protocol):

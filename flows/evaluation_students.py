@@ -1,0 +1,435 @@
+"""The students answer: served by vLLM, the adapter proven first, or through Transformers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.evaluation_plan import EvaluationPlan, limits_of
+from flows.execution import drive
+from flows.runs import Listener
+from pipeline.config import Settings
+from pipeline.errors import EvoloomError
+from pipeline.records import Address, Batch, Completion, JournalEntry, Outcome, Refusal
+from pipeline.run.driver import RunEnd
+from pipeline.run.requests import TeacherRequest
+from pipeline.run.sender import Teacher
+from pipeline.sections import CapSettings
+from pipeline.student.evaluation.machine import Question, QuestionMachine
+from pipeline.student.evaluation.questions import (
+    StudentSide,
+    loss_stage,
+    student_questions,
+)
+from pipeline.student.evaluation.records import STUDENTS, Student
+from pipeline.student.methods import get_method, load_causal_model
+from pipeline.student.serving import proof
+from pipeline.student.serving.local import LocalStudent, response_logprobs
+from pipeline.student.serving.proof import Logprobs, Proof
+from pipeline.student.serving.requests import StudentPrompts
+from pipeline.student.serving.served import (
+    ServedStudent,
+    adapter_rank,
+    fitting_rank,
+    load_adapter,
+    score_now,
+    unload_adapter,
+)
+from pipeline.student.trained import (
+    load_base_model,
+    load_student,
+    load_tokenizer,
+    merge_student,
+)
+from pipeline.teacher.client import TeacherClient
+from pipeline.teacher.engine import Engine, lease_engine
+from pipeline.teacher.engine_settings import EngineSettings
+from store.checked_lines import write_atomically
+from store.evaluations import ANSWERS, SERVING, RecordedAnswers
+from store.journal import FileJournal
+from store.run_writer import HeldRun
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ServedCallback = Callable[[Student, "ServedPlace"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPlace:
+    """Where a served student answers."""
+
+    base_url: str
+    model: str
+    max_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudentAnswers:
+    """What came of every question to the students."""
+
+    answers: Mapping[tuple[Student, tuple[int, int]], Outcome]
+    losses: Mapping[tuple[Student, tuple[int, int]], Outcome]
+    recorded_from: Mapping[tuple[Student, int], tuple[str, ...]]
+    """By student and file, the earlier evaluations that answers were taken from."""
+
+
+class InterruptedPhaseError(EvoloomError):
+    """Raised when a phase ends early; carries how."""
+
+    def __init__(self, end: RunEnd) -> None:
+        super().__init__(end.reason or end.state)
+        self.end = end
+
+
+class _Nowhere:
+    """A sink for rows that are derived elsewhere."""
+
+    def write(self, batches: Sequence[Batch]) -> None:
+        """Take nothing."""
+
+
+class Nobody:
+    """A teacher where everything is answered already."""
+
+    async def complete(self, request: TeacherRequest) -> Completion | Refusal:
+        """Never called."""
+        raise AssertionError(f"{request.address} was to be answered from the journal")
+
+
+class Students:
+    """The two students of an evaluation, asked phase by phase; answers are journaled as they come."""
+
+    def __init__(
+        self, run: HeldRun, plan: EvaluationPlan, settings: Settings, listener: Listener
+    ) -> None:
+        self._run = run
+        self._plan = plan
+        self._settings = settings
+        self._listener = listener
+        record = plan.record
+        self._prompts = StudentPrompts(load_tokenizer(record.base_folder), record.template)
+        self._questions = {
+            student: student_questions(
+                plan.items,
+                StudentSide(student, self.served_name(student), plan.keys[student]),
+                self._prompts,
+                limits_of(settings),
+            )
+            for student in STUDENTS
+        }
+
+    def served_name(self, student: Student) -> str:
+        """The name that a student is asked under: the training run's for the tuned one."""
+        record = self._plan.record
+        return record.base_name if student == "base" else record.run_id
+
+    def answer(self, while_served: ServedCallback | None = None) -> StudentAnswers:
+        """Have both students answer what is not answered yet.
+
+        Args:
+            while_served: called with each served student, while it is; it needs both served.
+
+        Raises:
+            UnprovenStudentError: the served student is not the one that was trained.
+            InterruptedPhaseError: told to stop, or the engine stays away.
+        """
+        journal = FileJournal(self._run.path / ANSWERS)
+        try:
+            asyncio.run(self._take_recorded(journal))
+            waiting = [student for student in STUDENTS if self._is_waiting(journal, student)]
+            if waiting or while_served is not None:
+                ways = {"adapter": self._with_adapter, "merged": self._with_merged,
+                        "transformers": self._with_transformers}  # fmt: skip
+                ways[self._plan.serving](journal, while_served)
+            else:
+                self._note_serving(None)
+            return self._collect(journal)
+        finally:
+            journal.close()
+
+    def _is_waiting(self, journal: FileJournal, student: Student) -> bool:
+        return not is_answered(journal, self._questions[student])
+
+    async def _take_recorded(self, journal: FileJournal) -> None:
+        keys = {key for keys in self._plan.keys.values() for key in keys.values()}
+        recorded = RecordedAnswers(self._run.path.parent, keys, but_for=self._run.path.name)
+        questions = [question for student in STUDENTS for question in self._questions[student]]
+        await take_recorded(journal, recorded, questions)
+
+    def _with_adapter(self, journal: FileJournal, while_served: ServedCallback | None) -> None:
+        plan, record = self._plan, self._plan.record
+        rank = fitting_rank(adapter_rank(record.adapter_dir))
+        with tempfile.TemporaryDirectory(dir=self._run.path, prefix=".scaled-") as name:
+            scaled = Path(name)
+            proof.scale_adapter(record.adapter_dir, scaled, proof.SCALE)
+            self._listener.message("scoring the proof's continuations with PEFT")
+            reference = self._reference(record.adapter_dir)
+            reference_scaled = self._reference(scaled)
+            more = {"enable_lora": True, "max_lora_rank": rank}
+            with self._engine(record.base_folder, more) as engine:
+                tuned, scaled_name = self.served_name("tuned"), f"{record.run_id}-x8"
+                load_adapter(engine.base_url, tuned, record.adapter_dir)
+
+                def served_scaled() -> Logprobs:
+                    load_adapter(engine.base_url, scaled_name, scaled)
+                    try:
+                        return self._served(engine, scaled_name)
+                    finally:
+                        unload_adapter(engine.base_url, scaled_name)
+
+                found = proof.prove_adapter(
+                    base=self._served(engine, self.served_name("base")),
+                    served=self._served(engine, tuned),
+                    reference=reference,
+                    served_scaled=served_scaled,
+                    reference_scaled=lambda: reference_scaled,
+                )
+                self._note_serving(found)
+                both = [question for student in STUDENTS for question in self._questions[student]]
+                self._drive_served(engine, both, journal)
+                for student in STUDENTS:
+                    self._tell(while_served, student, engine, plan)
+
+    def _with_merged(self, journal: FileJournal, while_served: ServedCallback | None) -> None:
+        plan, record = self._plan, self._plan.record
+        self._listener.message("merging the student into a checkpoint")
+        with tempfile.TemporaryDirectory(dir=self._run.path, prefix=".merged-") as name:
+            merged = Path(name)
+            merge_student(record, merged)
+            reference = self._reference(record.adapter_dir)
+            with self._engine(record.base_folder, {"model": self.served_name("base")}) as engine:
+                base = self._served(engine, self.served_name("base"))
+                self._drive_served(engine, self._questions["base"], journal)
+                self._tell(while_served, "base", engine, plan)
+            with self._engine(merged, {"model": self.served_name("tuned")}) as engine:
+                served = self._served(engine, self.served_name("tuned"))
+                self._note_serving(
+                    proof.prove_merged(base=base, served=served, reference=reference)
+                )
+                self._drive_served(engine, self._questions["tuned"], journal)
+                self._tell(while_served, "tuned", engine, plan)
+
+    def _with_transformers(self, journal: FileJournal, while_served: ServedCallback | None) -> None:
+        record = self._plan.record
+        self._note_serving(None)
+        for student in STUDENTS:
+            if not self._is_waiting(journal, student):
+                continue
+            self._listener.message(f"the {student} student answers through Transformers")
+            model = _on_device(
+                load_base_model(record) if student == "base" else load_student(record)[0]
+            )
+            local = LocalStudent(model, self._prompts.tokenizer)
+            self._drive(local, self._questions[student], journal, concurrency=1)
+            del local, model
+            _free_memory()
+
+    def _tell(
+        self, callback: ServedCallback | None, student: Student, engine: Engine,
+        plan: EvaluationPlan,
+    ) -> None:  # fmt: skip
+        if callback is not None:
+            length = _context_length(plan.record.base_folder, self._settings.engine)
+            callback(student, ServedPlace(engine.base_url, self.served_name(student), length))
+
+    @contextmanager
+    def _engine(self, folder: Path, more: Mapping[str, Any]) -> Iterator[Engine]:
+        given = self._settings.engine
+        settings = given.model_copy(
+            update={
+                "model_path": folder,
+                "model": self.served_name("base"),
+                # The proof compares with PEFT in the same number format.
+                "dtype": self._plan.record.dtype,
+                "max_model_len": _context_length(self._plan.record.base_folder, given),
+                **more,
+            }
+        )
+        with lease_engine(settings, self._listener.message) as engine:
+            yield engine
+
+    def _served(self, engine: Engine, name: str) -> Logprobs:
+        requests = proof.score_requests(self._prompts, name)
+        return [score_now(engine.base_url, request) for request in requests]
+
+    def _reference(self, adapter: Path) -> Logprobs:
+        """What PEFT computes, on the unquantised base that the engine serves."""
+        import torch
+
+        record = self._plan.record
+        method = get_method(record.method)
+        settings = method.settings_type(**record.method_settings)
+        base = load_causal_model(record.base_folder, getattr(torch, record.dtype))
+        model = _on_device(method.load(base, adapter, settings))
+        model.eval()
+        values = [
+            response_logprobs(model, request.token_ids, request.start)
+            for request in proof.score_requests(self._prompts, "reference")
+        ]
+        del base, model
+        _free_memory()
+        return values
+
+    def _drive_served(
+        self, engine: Engine, questions: Sequence[Question], journal: FileJournal
+    ) -> None:
+        settings = self._student_settings(self._settings.evaluation.concurrency)
+
+        async def ask() -> RunEnd:
+            async with TeacherClient(engine.base_url, settings.teacher) as client:
+                return await self._driven(ServedStudent(client), questions, journal, settings)
+
+        self._end(asyncio.run(ask()))
+
+    def _drive(
+        self, teacher: Teacher, questions: Sequence[Question], journal: FileJournal,
+        *, concurrency: int, is_quiet: bool = False,
+    ) -> None:  # fmt: skip
+        settings = self._student_settings(concurrency)
+        self._end(asyncio.run(self._driven(teacher, questions, journal, settings, is_quiet)))
+
+    async def _driven(
+        self, teacher: Teacher, questions: Sequence[Question], journal: FileJournal,
+        settings: Settings, is_quiet: bool = False,
+    ) -> RunEnd:  # fmt: skip
+        machine = QuestionMachine(questions)
+        show = Listener().progress if is_quiet else self._listener.progress
+        return await drive(
+            self._run, machine, settings, teacher, on_progress=show,
+            journal=StageJournal(journal, machine.stages), sink=_Nowhere(),
+        )  # fmt: skip
+
+    def _end(self, end: RunEnd) -> None:
+        if end.state != "completed":
+            raise InterruptedPhaseError(end)
+
+    def _student_settings(self, concurrency: int) -> Settings:
+        """Settings under which a student is asked: nobody pays, so that no cap holds."""
+        teacher = self._settings.teacher.model_copy(
+            update={"base_url": None, "api_key": None, "api": "completions",
+                    "drop_parameters": (), "concurrency": concurrency}
+        )  # fmt: skip
+        return self._settings.model_copy(update={"teacher": teacher, "caps": CapSettings()})
+
+    def _note_serving(self, found: Proof | None) -> None:
+        path = self._run.path / SERVING
+        if found is None and path.exists():
+            return  # an earlier start of this evaluation has proven it
+        value = {
+            "serving": self._plan.serving,
+            "dtype": self._plan.record.dtype,
+            "proof": None if found is None else asdict(found),
+        }
+        write_atomically(path, json.dumps(value, indent=2).encode() + b"\n")
+
+    def _collect(self, journal: FileJournal) -> StudentAnswers:
+        """Read everything from the journal, checked against the requests as they are now."""
+        answers: dict[tuple[Student, tuple[int, int]], Outcome] = {}
+        losses: dict[tuple[Student, tuple[int, int]], Outcome] = {}
+        sources: dict[tuple[Student, int], set[str]] = {}
+        for student in STUDENTS:
+            # The driver checks each answer against its request; there is nothing to be told of it.
+            self._drive(Nobody(), self._questions[student], journal, concurrency=1, is_quiet=True)
+            for question in self._questions[student]:
+                entry = journal.get(Address(question.stage, question.position))
+                assert entry is not None
+                file, number = question.position
+                is_loss = question.stage == loss_stage(student)
+                (losses if is_loss else answers)[student, (file, number)] = entry.outcome
+                if "recorded_from" in entry.context:
+                    sources.setdefault((student, file), set()).add(entry.context["recorded_from"])
+        return StudentAnswers(
+            answers, losses, {key: tuple(sorted(runs)) for key, runs in sources.items()}
+        )
+
+
+class StageJournal:
+    """A journal as a machine of some stages sees it: the entries of its stages alone."""
+
+    def __init__(self, journal: FileJournal, stages: Sequence[str]) -> None:
+        self._journal = journal
+        self._stages = frozenset(stages)
+
+    def get(self, address: Address) -> JournalEntry | None:
+        """The entry at an address, or None."""
+        return self._journal.get(address)
+
+    async def append(self, entry: JournalEntry) -> None:
+        """Return when the entry is on disk."""
+        await self._journal.append(entry)
+
+    async def drain(self) -> None:
+        """Return when nothing is waiting to be written."""
+        await self._journal.drain()
+
+    def entries(self) -> Iterator[JournalEntry]:
+        """The entries of these stages, in the order they were written."""
+        return (one for one in self._journal.entries() if one.address.stage in self._stages)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.entries())
+
+
+async def take_recorded(
+    journal: FileJournal, recorded: RecordedAnswers, questions: Sequence[Question], re_asks: int = 0
+) -> None:
+    """Copy into a journal what an earlier evaluation was answered to the same requests."""
+    waiting = []
+    for question in questions:
+        for attempt in range(re_asks + 1):
+            address = Address(question.stage, question.position, attempt)
+            if (there := journal.get(address)) is None:
+                request = question.make_request(address)
+                found = recorded.find(str(question.context["scoring"]), request.request_hash())
+                if found is None:
+                    break
+                note = {**question.context, "recorded_from": found.run_id}
+                there = replace(found.entry, address=address, context=note)
+                waiting.append(journal.append(there))
+            if question.is_readable(there.outcome):
+                break
+    await asyncio.gather(*waiting)
+
+
+def is_answered(journal: FileJournal, questions: Sequence[Question], re_asks: int = 0) -> bool:
+    """Whether a journal settles every question."""
+    for question in questions:
+        for attempt in range(re_asks + 1):
+            there = journal.get(Address(question.stage, question.position, attempt))
+            if there is None:
+                return False
+            if question.is_readable(there.outcome):
+                break
+    return True
+
+
+def _context_length(base_folder: Path, settings: EngineSettings) -> int:
+    """The longest prompt and answer together: as set, and no more than the model knows."""
+    config = json.loads((base_folder / "config.json").read_bytes())
+    known = config.get("max_position_embeddings")
+    return min(settings.max_model_len, int(known)) if known else settings.max_model_len
+
+
+def _on_device(model: nn.Module) -> nn.Module:
+    """The model on the GPU, if there is one and it is not there already."""
+    import torch
+
+    is_there = next(model.parameters()).is_cuda
+    return model if is_there or not torch.cuda.is_available() else model.to(torch.device("cuda"))
+
+
+def _free_memory() -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

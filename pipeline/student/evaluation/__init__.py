@@ -1,0 +1,1 @@
+"""Is the tuned student better than its base? The same prompts, greedy, scored side by side."""
