@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse, Response
 
 from api import problems
 from api.access import need
+from api.dashboard import data as dashboard_data
+from api.dashboard import pages as dashboard_pages
 from api.documenting import problems as problem_answers
 from api.examples import add_examples
 from api.gate import App, Gate
@@ -58,6 +60,8 @@ def make_app(service: Service) -> App:
     ):  # fmt: skip
         app.include_router(module.router, prefix="/v1")
     app.include_router(_documentation(), prefix="/v1")
+    app.include_router(dashboard_data.router)
+    app.include_router(dashboard_pages.router)
     for path, handler in (
         ("/health", operations.get_health),
         ("/ready", operations.get_readiness),

@@ -30,7 +30,7 @@ class Metrics:
             "evoloom_http_request_seconds", "Seconds from a request's head to the end of its answer.",
             ("route",), registry=self._registry, buckets=_BUCKETS,
         )  # fmt: skip
-        self._registry.register(_State(service))  # type: ignore[arg-type]
+        self._registry.register(_State(service))
 
     def observe(self, scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
         """Count a request; `route` is its template, so that no id makes a series of its own."""

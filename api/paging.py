@@ -31,6 +31,7 @@ def decode_cursor(cursor: str | None, kinds: Sequence[type]) -> list[Any] | None
     """
     if cursor is None:
         return None
+    place: Any = None
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         place = json.loads(base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True))
@@ -43,5 +44,4 @@ def decode_cursor(cursor: str | None, kinds: Sequence[type]) -> list[Any] | None
             "cursor", "is none that this route gave; leave it out for the first page",
             "cursor_invalid",
         )  # fmt: skip
-    found: list[Any] = place
-    return found
+    return list(place)

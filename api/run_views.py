@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
-from api.models.runs import Progress, RunSummary
+from api.models.runs import RunSummary
 from api.service import Service
 from pipeline.errors import EvoloomError
 from store.service.reads import utc_text
@@ -95,13 +94,3 @@ def of_request(request: RunRequest) -> RunSummary:
         created_at=request.requested_at, started_at=None, finished_at=None, elapsed_s=None,
         ingest_pending=False,
     )  # fmt: skip
-
-
-def progress_of(record: dict[str, Any] | None) -> Progress | None:
-    """A progress record as it is shown; None where it is of another version."""
-    if record is None:
-        return None
-    try:
-        return Progress.model_validate(record)
-    except ValueError:
-        return None

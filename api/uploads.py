@@ -35,8 +35,8 @@ def read_tasks(
     else:
         value = parse_json(body) if body else []
         is_single = isinstance(value, dict)
-        rows = [value] if is_single else value
-    if not isinstance(rows, list) or not rows:
+        rows = [value] if is_single else value if isinstance(value, list) else []
+    if not rows:
         raise Problem(422, "no_seed_task", "a seed task is expected, a list of them, or JSON Lines")
     if len(rows) > limits.max_batch:
         raise Problem(

@@ -194,7 +194,7 @@ def _read_environment() -> dict[str, Any]:
 def _refuse_mistakes(given: Mapping[str, tuple[str, Any]]) -> None:
     """Refuse unknown names, and what pydantic would take without a word (`true` for a number)."""
     known = {key: annotation for key, annotation, _ in _leaves(Settings, "", False)}
-    groups = {key.rsplit(".", depth)[0] for key in known for depth in range(1, key.count(".") + 1)}
+    groups = set(_groups(Settings, ""))
     lines = []
     for key, (source, value) in given.items():
         if key in groups:
@@ -295,6 +295,14 @@ def _leaves(
             yield from _leaves(field.annotation, f"{prefix}{name}.", here)
         else:
             yield prefix + name, field.annotation, here
+
+
+def _groups(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    """Dotted names of all groups of settings, also of those with nothing in them."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield f"{prefix}{name}"
+            yield from _groups(field.annotation, f"{prefix}{name}.")
 
 
 def dump(settings: Settings) -> dict[str, Any]:

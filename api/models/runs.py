@@ -41,37 +41,6 @@ class ResumeBody(Sent):
     """Other caps, such as `{"caps": {"tokens": 2000000}}`; nothing else may change."""
 
 
-class StageProgress(Shown):
-    """Requests of one stage."""
-
-    done: int
-    known: int
-    in_flight: int
-
-
-class Progress(Shown):
-    """What a run said last while it went on."""
-
-    at: str
-    state: str
-    reason: str | None
-    elapsed_s: float
-    remaining_s: float | None
-    accepted: int
-    target: int | None
-    share_done: float
-    stages: dict[str, StageProgress]
-    rejected: dict[str, int]
-    warnings: list[Any]
-    replayed: int
-    retries: int
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    tokens_per_s: float
-    cost: float
-
-
 class RunSummary(Shown):
     """A run in a list."""
 
@@ -137,8 +106,10 @@ class RunDetail(RunSummary):
     run_seed: int | None
     rederived_from: str | None
     message: str | None
-    """What it waits for, such as the start of the engine."""
-    progress: Progress | None
+    """What it waits for, such as the start of the engine, or why it could not go on."""
+    progress: dict[str, Any] | None
+    """Its newest progress record: `state`, `accepted`, `target`, `share_done`, `remaining_s`, tokens,
+    cost, and `stages` with done, known and in flight; null before the first."""
     funnel: list[FunnelStep]
     """As the newest snapshot has it; empty until the run is in one."""
     usage: list[StageUsage]

@@ -17,7 +17,7 @@ from api.paging import CursorText, Limit, decode_cursor, encode_cursor
 from api.problems import Problem
 from api.repeating import IdempotencyKey, identity_of
 from api.run_starting import resume, start
-from api.run_views import RunViews, of_request, progress_of
+from api.run_views import RunViews, of_request
 from api.service import Service
 from api.strict_json import StrictRoute
 from store.service.run_requests import RunRequest, ask_to_cancel, find_request
@@ -89,7 +89,7 @@ def get_run(request: Request, service: Serving, key: Reader, run_id: RunId) -> R
     run, wanted = find_run(service, run_id)
     record = last_progress(service.runs.path(run_id)) if run else None
     summary = views.summary(run, wanted, views.counts()) if run else of_request(wanted)  # type: ignore[arg-type]
-    message = service.executor.message(run_id)
+    message = service.executor.message(run_id) or (wanted.reason if wanted else None)
     version = f"{service.reads.version()}/{summary.model_dump_json()}/{record}/{message}"
 
     def make() -> RunDetail:
@@ -103,7 +103,7 @@ def get_run(request: Request, service: Serving, key: Reader, run_id: RunId) -> R
             run_seed=run.run_seed if run else None,
             rederived_from=run.rederived_from if run else None,
             message=message,
-            progress=progress_of(record),
+            progress=record,
             funnel=numbers["funnel"],
             usage=numbers["usage"],
         )
