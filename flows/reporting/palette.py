@@ -30,6 +30,8 @@ _HUES = (
     "#77aadd", "#ee8866", "#eedd88", "#ffaabb", "#99ddff", "#44bb99", "#bbcc33", "#aaaa00",
 )  # fmt: skip
 _TONES = (("#ffffff", 0.0), ("#ffffff", 0.45), ("#000000", 0.14))
+NOUN_TINT = 0.35
+"""Share of white in the colour of a verb's nouns."""
 # Ratings from 1 (light) to 10 (dark): ColorBrewer's YlGnBu, in ten steps.
 RATINGS = (
     "#ffffd9", "#f0f8c1", "#dcf0b4", "#b9e2b5", "#85cfba", "#52bbc2", "#2f9bc1", "#2272b2",

@@ -17,7 +17,6 @@ from flows.reporting.chart import Chart, Side, Table, plain, share_of, shorten
 
 VERBS = 20
 NOUNS = 4
-_NOUN_TINT = 0.35
 _EXAMPLE_LENGTH = 240
 
 
@@ -70,7 +69,7 @@ def sunburst_figure(shown: pl.DataFrame, colours: Mapping[str, str]) -> go.Figur
             labels.append(plain(str(row["noun"])))
             parents.append(f"{place}")
             values.append(int(row["count"]))
-            sectors.append(palette.mix(colour, "#ffffff", _NOUN_TINT))
+            sectors.append(palette.mix(colour, "#ffffff", palette.NOUN_TINT))
             notes.append(_wrapped(str(row["example"] or "")))
     figure = go.Figure(
         go.Sunburst(
