@@ -42,6 +42,7 @@ from pipeline.student.serving.served import (
     unload_adapter,
 )
 from pipeline.student.trained import (
+    TrainingRecord,
     load_base_model,
     load_student,
     load_tokenizer,
@@ -172,8 +173,7 @@ class Students:
             self._listener.message("scoring the proof's continuations with PEFT")
             reference = self._reference(record.adapter_dir)
             reference_scaled = self._reference(scaled)
-            more = {"enable_lora": True, "max_lora_rank": rank}
-            with self._engine(record.base_folder, more) as engine:
+            with self._engine({"enable_lora": True, "max_lora_rank": rank}) as engine:
                 tuned, scaled_name = self.served_name("tuned"), f"{record.run_id}-x8"
                 load_adapter(engine.base_url, tuned, record.adapter_dir)
 
@@ -204,11 +204,12 @@ class Students:
             merged = Path(name)
             merge_student(record, merged)
             reference = self._reference(record.adapter_dir)
-            with self._engine(record.base_folder, {"model": self.served_name("base")}) as engine:
+            with self._engine({}) as engine:
                 base = self._served(engine, self.served_name("base"))
                 self._drive_served(engine, self._questions["base"], journal)
                 self._tell(while_served, "base", engine, plan)
-            with self._engine(merged, {"model": self.served_name("tuned")}) as engine:
+            more = {"model_path": merged, "model": self.served_name("tuned")}
+            with self._engine(more) as engine:
                 served = self._served(engine, self.served_name("tuned"))
                 self._note_serving(
                     proof.prove_merged(base=base, served=served, reference=reference)
@@ -240,18 +241,8 @@ class Students:
             callback(student, ServedPlace(engine.base_url, self.served_name(student), length))
 
     @contextmanager
-    def _engine(self, folder: Path, more: Mapping[str, Any]) -> Iterator[Engine]:
-        given = self._settings.engine
-        settings = given.model_copy(
-            update={
-                "model_path": folder,
-                "model": self.served_name("base"),
-                # The proof compares with PEFT in the same number format.
-                "dtype": self._plan.record.dtype,
-                "max_model_len": _context_length(self._plan.record.base_folder, given),
-                **more,
-            }
-        )
+    def _engine(self, more: Mapping[str, Any]) -> Iterator[Engine]:
+        settings = student_engine(self._plan.record, self._settings.engine).model_copy(update=more)
         with lease_engine(settings, self._listener.message) as engine:
             yield engine
 
@@ -408,6 +399,19 @@ def is_answered(journal: FileJournal, questions: Sequence[Question], re_asks: in
             if question.is_readable(there.outcome):
                 break
     return True
+
+
+def student_engine(record: TrainingRecord, settings: EngineSettings) -> EngineSettings:
+    """The engine that serves a training's base model, as the engine is set otherwise."""
+    return settings.model_copy(
+        update={
+            "model_path": record.base_folder,
+            "model": record.base_name,
+            # The proof compares with PEFT in the same number format.
+            "dtype": record.dtype,
+            "max_model_len": _context_length(record.base_folder, settings),
+        }
+    )
 
 
 def _context_length(base_folder: Path, settings: EngineSettings) -> int:

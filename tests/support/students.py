@@ -97,7 +97,8 @@ def train_student(
         "content_hash": None, "base": {"name": "tiny", "folder": str(base)},
         "method": {"name": method, "settings": values.model_dump(mode="json")},
         "template": template.name, "template_text": template.text, "dtype": "float32",
-        "max_length": 512, "run_seed": 1, "config": {},
+        "max_length": 512, "run_seed": 1, "config": {}, "estimated_memory_bytes": None,
+        "counts": {"train": len(train), "held_out": len(held_out)},
     }  # fmt: skip
     (run_dir / "manifest.json").write_text(json.dumps(manifest))
     write_state(run_dir, "completed")
@@ -106,7 +107,9 @@ def train_student(
 
 def nursery(count: int, start: int = 0) -> list[Example]:
     """Examples that a few steps can learn: always the same short shape of an answer."""
-    animals = "cat dog cow horse sheep goat hen duck pig donkey fox owl bear wolf frog mouse".split()
+    animals = (
+        "cat dog cow horse sheep goat hen duck pig donkey fox owl bear wolf frog mouse".split()
+    )
     return [
         Example(
             f"instance-{number}", f"root-{number // 2}",

@@ -23,7 +23,7 @@ _ECHO = re.compile(r"\bA\s*,\s*B\s+or\s+Tie\b", re.IGNORECASE)
 _LEAD = re.compile(
     r"[\s\"'`*_#>(\[]*(?:(?:my|your|the|final)\s+)*(?:verdict|answer|response|choice)?"
     r"(?:\s+is)?[\s:\"'`*_(\[]*"
-    r"(?P<name>A|B|tie|tied|neither|both)\b(?![a-z'])", re.IGNORECASE,
+    r"(?P<name>A|B|tie|tied|neither|both)\b(?!'|-\w)", re.IGNORECASE,
 )  # fmt: skip
 _SAID = re.compile(
     r"\b(?P<name>A|B)\s+(?:is|was|would\s+be)\s+(?:\w+\s+)?(?:better|best|superior|preferable)\b"
