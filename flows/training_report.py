@@ -55,7 +55,7 @@ def finish(result: TrainingResult, *, as_json: bool) -> None:
             "run_directory": str(result.run_dir),
             "result": result.result,
         }
-        typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(value, ensure_ascii=False))
     elif result.result is not None:
         for text in result_lines(result.result):
             typer.echo(text)

@@ -1,0 +1,61 @@
+"""The Prefect flow `train-student`: `evoloom train` as a flow run, with its losses as an artifact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, runtime, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.command_flow import conclude, run_command, setting_flags
+from flows.prefect_flows import checked_run_id, resolve_parameters
+from flows.training_report import result_lines
+
+_KIND = "train-student"
+
+
+@flow(
+    name=_KIND,
+    flow_run_name="train-student on {dataset}",
+    validate_parameters=True,
+    persist_result=False,
+)
+def train_student(
+    dataset: str,
+    settings: dict[str, Any] | None = None,
+    preset: bool = False,
+    run_id: str | None = None,
+) -> Any:
+    """Tune a student on a dataset. Goes on with the training if there is one with this id.
+
+    dataset: a version, a run or an import of the store, or an exported file that the worker can read.
+    settings: by section (training, methods ...), on top of the worker's environment and file.
+    preset: take the training settings that the dataset's recipe recommends.
+    run_id: names the training; without it, it is the flow run's id.
+    """
+    resolved = resolve_parameters(settings or {})
+    run_id = checked_run_id(run_id or str(runtime.flow_run.id))
+    done = run_command(
+        _KIND,
+        [
+            "train", dataset, "--run-id", run_id, "--json", "--quiet",
+            *(["--preset"] if preset else []),
+            "--store", str(resolved.store.path), *setting_flags(settings or {}),
+        ],
+        store_path=resolved.store.path,
+        run_id=run_id,
+    )  # fmt: skip
+    if done.is_done:
+        # Fails without a server; the student is there.
+        _leave_result(run_id, done.result["result"], return_state=True)
+    return conclude(done, run_id)
+
+
+@task(name="report", cache_policy=NO_CACHE, persist_result=False)
+def _leave_result(run_id: str, result: dict[str, Any]) -> None:
+    """Leave what came out of the training as an artifact."""
+    text = "\n".join(f"- {line}" for line in result_lines(result))
+    create_markdown_artifact(
+        f"# {run_id}\n\n{text}\n", key="train-student-result", description=f"Training {run_id}"
+    )
