@@ -322,7 +322,7 @@ class TestResume:
         pinned = known_keys() - operational_keys()
         assert {key.split(".")[0] for key in pinned} == {
             "run", "teacher", "seeds", "prompts", "self_instruct", "filters", "instance_filters",
-            "novelty", "evol_instruct",
+            "novelty", "evol_instruct", "training", "methods", "evaluation",
         }  # fmt: skip
         assert {key for key in pinned if key.startswith(("run.", "teacher."))} == {
             "run.target", "run.seed", "run.window", "run.ceiling",
