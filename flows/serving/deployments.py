@@ -1,0 +1,192 @@
+"""Executes the runs that were asked for over REST as flow runs of Prefect deployments.
+
+A process beside the service registers a deployment of each method on the configured server, and
+executes what is scheduled there, whoever scheduled it. The flow's own process supervises the run
+(`flows.prefect_flows`).
+
+    python -m flows.serving.deployments LIMIT
+
+Prefect is imported late: it takes a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import flows
+from flows.serving.commands import Publisher
+from flows.serving.executor import CANCELLED, mark_cancelled, settings_of
+from pipeline.config import dump
+from pipeline.errors import UsageError
+from store.run_directory import is_run
+from store.service.database import ServiceDatabase
+from store.service.run_requests import RequestState, RunRequest, open_requests, update_request
+
+DEPLOYMENT = "evoloom-service"
+"""Name of the deployment of each flow, such as self-instruct/evoloom-service."""
+_START = "import sys; sys.path.append(sys.argv.pop()); from flows.serving.deployments import main; main()"
+_LOOK_EVERY_S = 1.0
+
+
+class PrefectExecutor:
+    """Schedules a flow run for each request and notes how it ends. The run's id is Prefect's
+    idempotency key, so that a request is scheduled once however often the service is restarted."""
+
+    name = "prefect"
+
+    def __init__(self, database: ServiceDatabase, publisher: Publisher, at_once: int) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._at_once = at_once
+        self._news = threading.Event()
+        self._is_closed = False
+        self._problem: str | None = "the deployments are not registered yet"
+        self._runner: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._loop, name="runs", daemon=True)
+
+    def start(self) -> None:
+        """Register the deployments and begin to look.
+
+        Raises:
+            UsageError: the server does not answer, or the deployments do not come to be there.
+        """
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            problem = client.api_healthcheck()
+            if problem is not None:
+                raise UsageError(
+                    f"Prefect's server at {client.api_url} does not answer ({problem}). Start it, "
+                    "correct PREFECT_API_URL, or set api.executor to 'process'"
+                ) from problem
+        root = str(Path(flows.__file__).resolve().parents[1])
+        self._runner = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, str(self._at_once), root],
+            stdin=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        self._thread.start()
+
+    def wake(self) -> None:
+        """See `Executor`."""
+        self._news.set()
+
+    def message(self, run_id: str) -> str | None:
+        """See `Executor`; what a flow run logs is in Prefect."""
+        return None
+
+    def problem(self) -> str | None:
+        """See `Executor`."""
+        if self._runner is None or self._runner.poll() is not None:
+            return "the process that executes flow runs has ended"
+        return self._problem
+
+    def close(self) -> None:
+        """Stop looking, and have no more flow runs executed; those at work go on."""
+        self._is_closed = True
+        self._news.set()
+        if self._runner is not None and self._runner.stdin is not None:
+            self._runner.stdin.close()
+
+    def _loop(self) -> None:
+        while not self._is_closed:
+            try:
+                self._look()
+                self._problem = None
+            except Exception as exc:  # noqa: BLE001  a server that is away is back later
+                self._problem = f"Prefect: {type(exc).__name__}: {exc}"
+            self._news.wait(_LOOK_EVERY_S)
+            self._news.clear()
+
+    def _look(self) -> None:
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            for request in open_requests(self._database):
+                if self._is_closed:
+                    return
+                if request.state == "queued":
+                    self._schedule(client, request)
+                elif request.flow_run_id is not None:
+                    self._follow(client, request)
+
+    def _schedule(self, client: Any, request: RunRequest) -> None:
+        settings = settings_of(request)
+        if request.cancel_requested:
+            if is_run(settings.store.path, request.run_id):
+                mark_cancelled(self._database, request.run_id, settings.store.path)
+                self._note(request, "ended")
+            else:
+                self._note(request, "cancelled", CANCELLED)
+            return
+        deployment = client.read_deployment_by_name(f"{request.method}/{DEPLOYMENT}")
+        flow_run = client.create_flow_run_from_deployment(
+            deployment.id,
+            parameters={"settings": dump(settings), "run_id": request.run_id},
+            # A run that is resumed is scheduled again.
+            idempotency_key=f"{request.run_id}/{request.updated_at}",
+            tags=["evoloom", request.method, f"run:{request.run_id}"],
+        )
+        self._note(request, "started", flow_run_id=str(flow_run.id))
+
+    def _follow(self, client: Any, request: RunRequest) -> None:
+        from prefect.states import Cancelling
+
+        flow_run = client.read_flow_run(UUID(request.flow_run_id))
+        state = flow_run.state
+        if state is None:
+            return
+        store_path = settings_of(request).store.path
+        if state.is_final():
+            has_run = is_run(store_path, request.run_id)
+            if has_run:
+                mark_cancelled(self._database, request.run_id, store_path)
+                self._note(request, "ended", None if state.is_completed() else state.message)
+                self._publisher.publish()
+            elif state.is_cancelled():
+                self._note(request, "cancelled", CANCELLED)
+            else:
+                self._note(request, "failed", state.message or state.name)
+        elif request.cancel_requested and not state.is_cancelling():
+            client.set_flow_run_state(flow_run.id, Cancelling())
+
+    def _note(
+        self,
+        request: RunRequest,
+        state: RequestState,
+        reason: str | None = None,
+        flow_run_id: str | None = None,
+    ) -> None:
+        with self._database.transaction() as connection:
+            update_request(
+                connection, request.run_id, state=state, reason=reason, executor=self.name,
+                flow_run_id=flow_run_id,
+            )  # fmt: skip
+
+
+def main() -> None:
+    """Register the deployments and execute what is scheduled, until standard input ends."""
+    from prefect import serve
+
+    from flows.prefect_flows import FLOWS
+
+    threading.Thread(target=_end_with_input, name="input", daemon=True).start()
+    deployments = [made.to_deployment(DEPLOYMENT) for made in FLOWS.values()]
+    serve(*deployments, limit=int(sys.argv[1]), print_starting_message=False)  # type: ignore[arg-type]
+
+
+def _end_with_input() -> None:
+    import os
+    import signal
+
+    with contextlib.suppress(OSError):
+        sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30.0)
+    os._exit(1)
