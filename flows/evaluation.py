@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from flows.evaluation_journal import Nobody, is_answered, take_recorded
 from flows.evaluation_plan import (
     DERIVATION_VERSION,
     EvaluationPlan,
@@ -24,12 +25,9 @@ from flows.evaluation_report import write_report
 from flows.evaluation_results import Benchmarked, Results, read_results, work_out, write_results
 from flows.evaluation_students import (
     InterruptedPhaseError,
-    Nobody,
     ServedCallback,
     ServedPlace,
     Students,
-    is_answered,
-    take_recorded,
 )
 from flows.execution import drive, open_teacher
 from flows.publishing import Published, publish_store

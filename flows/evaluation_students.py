@@ -7,18 +7,18 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.evaluation_journal import Nobody, Nowhere, StageJournal, is_answered, take_recorded
 from flows.evaluation_plan import EvaluationPlan, limits_of
 from flows.execution import drive
 from flows.runs import Listener
 from pipeline.config import Settings
 from pipeline.errors import EvoloomError
-from pipeline.records import Address, Batch, Completion, JournalEntry, Outcome, Refusal
+from pipeline.records import Address, Outcome
 from pipeline.run.driver import RunEnd
-from pipeline.run.requests import TeacherRequest
 from pipeline.run.sender import Teacher
 from pipeline.sections import CapSettings
 from pipeline.student.evaluation.machine import Question, QuestionMachine
@@ -87,21 +87,6 @@ class InterruptedPhaseError(EvoloomError):
     def __init__(self, end: RunEnd) -> None:
         super().__init__(end.reason or end.state)
         self.end = end
-
-
-class _Nowhere:
-    """A sink for rows that are derived elsewhere."""
-
-    def write(self, batches: Sequence[Batch]) -> None:
-        """Take nothing."""
-
-
-class Nobody:
-    """A teacher where everything is answered already."""
-
-    async def complete(self, request: TeacherRequest) -> Completion | Refusal:
-        """Never called."""
-        raise AssertionError(f"{request.address} was to be answered from the journal")
 
 
 class Students:
@@ -294,7 +279,7 @@ class Students:
         show = Listener().progress if is_quiet else self._listener.progress
         return await drive(
             self._run, machine, settings, teacher, on_progress=show,
-            journal=StageJournal(journal, machine.stages), sink=_Nowhere(),
+            journal=StageJournal(journal, machine.stages), sink=Nowhere(),
         )  # fmt: skip
 
     def _end(self, end: RunEnd) -> None:
@@ -339,66 +324,6 @@ class Students:
         return StudentAnswers(
             answers, losses, {key: tuple(sorted(runs)) for key, runs in sources.items()}
         )
-
-
-class StageJournal:
-    """A journal as a machine of some stages sees it: the entries of its stages alone."""
-
-    def __init__(self, journal: FileJournal, stages: Sequence[str]) -> None:
-        self._journal = journal
-        self._stages = frozenset(stages)
-
-    def get(self, address: Address) -> JournalEntry | None:
-        """The entry at an address, or None."""
-        return self._journal.get(address)
-
-    async def append(self, entry: JournalEntry) -> None:
-        """Return when the entry is on disk."""
-        await self._journal.append(entry)
-
-    async def drain(self) -> None:
-        """Return when nothing is waiting to be written."""
-        await self._journal.drain()
-
-    def entries(self) -> Iterator[JournalEntry]:
-        """The entries of these stages, in the order they were written."""
-        return (one for one in self._journal.entries() if one.address.stage in self._stages)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self.entries())
-
-
-async def take_recorded(
-    journal: FileJournal, recorded: RecordedAnswers, questions: Sequence[Question], re_asks: int = 0
-) -> None:
-    """Copy into a journal what an earlier evaluation was answered to the same requests."""
-    waiting = []
-    for question in questions:
-        for attempt in range(re_asks + 1):
-            address = Address(question.stage, question.position, attempt)
-            if (there := journal.get(address)) is None:
-                request = question.make_request(address)
-                found = recorded.find(str(question.context["scoring"]), request.request_hash())
-                if found is None:
-                    break
-                note = {**question.context, "recorded_from": found.run_id}
-                there = replace(found.entry, address=address, context=note)
-                waiting.append(journal.append(there))
-            if question.is_readable(there.outcome):
-                break
-    await asyncio.gather(*waiting)
-
-
-def is_answered(journal: FileJournal, questions: Sequence[Question], re_asks: int = 0) -> bool:
-    """Whether a journal settles every question."""
-    for question in questions:
-        for attempt in range(re_asks + 1):
-            there = journal.get(Address(question.stage, question.position, attempt))
-            if there is None:
-                return False
-            if question.is_readable(there.outcome):
-                break
-    return True
 
 
 def student_engine(record: TrainingRecord, settings: EngineSettings) -> EngineSettings:
