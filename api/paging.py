@@ -9,12 +9,17 @@ from typing import Annotated, Any
 
 from fastapi import Query
 
-from api.problems import field_problem
+from api.problems import Problem, ProblemField
 
 Limit = Annotated[int, Query(ge=1, le=200, description="Most items of the page.")]
 CursorText = Annotated[
     str | None,
-    Query(max_length=1000, description="`next_cursor` of the page before."),
+    Query(
+        min_length=1,
+        max_length=1000,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="`next_cursor` of the page before.",
+    ),
 ]
 
 
@@ -40,8 +45,9 @@ def decode_cursor(cursor: str | None, kinds: Sequence[type]) -> list[Any] | None
     except (ValueError, RecursionError):
         fits = False
     if not fits:
-        raise field_problem(
-            "cursor", "is none that this route gave; leave it out for the first page",
-            "cursor_invalid",
+        message = "is none that this route gave; leave it out for the first page"
+        raise Problem(
+            404, "page_not_found", f"cursor: {message}",
+            errors=[ProblemField(field="cursor", message=message)],
         )  # fmt: skip
     return list(place)

@@ -139,7 +139,9 @@ def _seeds(service: Service, body: RunBody) -> list[SeedTask]:
     tasks = find_tasks(service.database, ids)
     active = [tasks[task_id].task for task_id in ids if tasks[task_id].retracted_at is None]
     if not active:
-        raise field_problem("seed_set", "all of its seed tasks have been retracted")
+        raise Problem(
+            409, "seed_set_empty", f"seed_set: all seed tasks of {body.seed_set!r} were retracted"
+        )
     return active
 
 

@@ -120,11 +120,12 @@ class SeedSetFilter(Sent):
 
 
 class SeedSetBody(Sent):
-    """A seed set to be made: `seed_task_ids`, or all tasks that `filter` finds, at this moment."""
+    """A seed set to be made: the tasks named, or all that are not retracted; of these, where there is a
+    filter, those that it finds at this moment."""
 
     name: NameText
     description: str = Field(default="", max_length=2000)
-    seed_task_ids: list[TaskId] | None = Field(default=None, min_length=1)
+    seed_task_ids: list[TaskId] | None = Field(default=None, min_length=1, max_length=1000)
     filter: SeedSetFilter | None = None
 
 

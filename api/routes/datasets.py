@@ -20,7 +20,7 @@ from api.models.data import (
     DatasetView,
 )
 from api.paging import CursorText, Limit, decode_cursor, encode_cursor
-from api.problems import Problem, field_problem
+from api.problems import Problem, ProblemField, field_problem
 from api.repeating import IdempotencyKey, created, identity_of, respond, reused
 from api.service import Service
 from api.strict_json import StrictRoute
@@ -84,7 +84,7 @@ async def create_dataset(
 
 @router.get(
     "/datasets", response_model=DatasetPage, operation_id="listDatasets",
-    responses={**NOT_MODIFIED, **problems()},
+    responses={**NOT_MODIFIED, **problems(404)},
 )  # fmt: skip
 def list_all(
     request: Request,
@@ -222,12 +222,12 @@ def _create(service: Service, body: DatasetBody, identity: Identity | None) -> R
     runs_dir = runs_directory(service.store_path)
     for index, name in enumerate(body.inputs):
         if not is_known_run(runs_dir, name):
-            raise field_problem(
-                f"inputs[{index}]", f"there is no run or dataset {name!r}", "run_not_found"
+            raise _input_problem(
+                404, "run_not_found", index, f"there is no run or dataset {name!r}"
             )
         state = read_state(runs_dir / resolve_run(runs_dir, name)).state
         if state not in SETTLED_STATES:
-            raise field_problem(f"inputs[{index}]", f"run {name!r} is {state}", "run_not_ended")
+            raise _input_problem(409, "run_not_ended", index, f"run {name!r} is {state}")
     with service.datasets_lock:
         try:
             with service.database.transaction() as connection:
@@ -250,6 +250,12 @@ def _make(service: Service, body: DatasetBody) -> Answer:
     service.publisher.publish()
     view = _view(read_summary(runs_directory(service.store_path), made["run_id"]))
     return created(view, 201, f"/v1/datasets/{view.dataset}")
+
+
+def _input_problem(status: int, code: str, index: int, message: str) -> Problem:
+    field = f"inputs[{index}]"
+    errors = [ProblemField(field=field, message=message)]
+    return Problem(status, code, f"{field}: {message}", errors=errors)
 
 
 def _view(summary: DatasetSummary) -> DatasetView:

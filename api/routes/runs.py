@@ -47,7 +47,7 @@ async def start_run(
 
 
 @router.get(
-    "", response_model=RunPage, operation_id="listRuns", responses={**NOT_MODIFIED, **problems()}
+    "", response_model=RunPage, operation_id="listRuns", responses={**NOT_MODIFIED, **problems(404)}
 )
 def list_runs(
     request: Request,

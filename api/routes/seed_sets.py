@@ -14,9 +14,16 @@ from api.access import Reader, Serving, Submitter
 from api.caching import answer
 from api.documenting import NOT_MODIFIED, problems
 from api.models.common import NAME
-from api.models.seeds import SeedSetBody, SeedSetPage, SeedSetView, SeedTaskPage, SeedTaskView
+from api.models.seeds import (
+    SeedSetBody,
+    SeedSetFilter,
+    SeedSetPage,
+    SeedSetView,
+    SeedTaskPage,
+    SeedTaskView,
+)
 from api.paging import CursorText, Limit, decode_cursor, encode_cursor
-from api.problems import Problem, field_problem
+from api.problems import Problem, ProblemField, field_problem
 from api.repeating import IdempotencyKey, created, identity_of, respond, reused
 from api.strict_json import StrictRoute
 from store.service.idempotency import ReusedKeyError, find_answer, remember
@@ -75,7 +82,7 @@ async def create_seed_set(
 
 @router.get(
     "", response_model=SeedSetPage, operation_id="listSeedSets",
-    responses={**NOT_MODIFIED, **problems()},
+    responses={**NOT_MODIFIED, **problems(404)},
 )  # fmt: skip
 def list_seed_sets(
     request: Request, service: Serving, key: Reader, limit: Limit = 50, cursor: CursorText = None
@@ -140,29 +147,41 @@ def list_set_tasks(
 
 def _members(service: Serving, body: SeedSetBody) -> list[str]:
     """Ids of the tasks that a new set is to have."""
-    if (body.seed_task_ids is None) == (body.filter is None):
-        raise field_problem("seed_task_ids", "give either this or filter")
     if body.seed_task_ids is None:
-        ids = list(_all(service, body))
-        if not ids:
-            raise field_problem("filter", "no seed task in the pool is like this")
-        return ids
-    ids = list(dict.fromkeys(body.seed_task_ids))
-    if len(ids) > service.settings.api.max_batch:
-        raise field_problem(
-            "seed_task_ids", f"name {service.settings.api.max_batch} at most, or use filter"
-        )
-    tasks = find_tasks(service.database, ids)
-    for index, task_id in enumerate(body.seed_task_ids):
-        if task_id not in tasks or tasks[task_id].retracted_at is not None:
-            what = "was retracted" if task_id in tasks else "is not in the pool"
-            raise field_problem(f"seed_task_ids[{index}]", f"seed task {task_id!r} {what}")
+        ids = list(_all(service, body.filter or SeedSetFilter()))
+    else:
+        ids = _named(service, body.seed_task_ids)
+        if body.filter is not None:
+            wanted = set(_all(service, body.filter))
+            ids = [task_id for task_id in ids if task_id in wanted]
+    if not ids:
+        raise Problem(409, "seed_set_empty", "no seed task in the pool is like this")
     return ids
 
 
-def _all(service: Serving, body: SeedSetBody) -> Iterator[str]:
-    assert body.filter is not None
-    wanted = TaskFilter(body.filter.text, body.filter.is_classification, body.filter.submitted_by)
+def _named(service: Serving, named: list[str]) -> list[str]:
+    most = service.settings.api.max_batch
+    if len(named) > most:
+        raise field_problem("seed_task_ids", f"name {most} at most, or use filter")
+    tasks = find_tasks(service.database, named)
+    for index, task_id in enumerate(named):
+        found = tasks.get(task_id)
+        if found is None or found.retracted_at is not None:
+            field = f"seed_task_ids[{index}]"
+            message = f"seed task {task_id!r} " + (
+                "was retracted" if found else "is not in the pool"
+            )
+            raise Problem(
+                409 if found else 404,
+                "seed_task_retracted" if found else "seed_task_not_found",
+                f"{field}: {message}",
+                errors=[ProblemField(field=field, message=message)],
+            )
+    return list(dict.fromkeys(named))
+
+
+def _all(service: Serving, filter: SeedSetFilter) -> Iterator[str]:
+    wanted = TaskFilter(filter.text, filter.is_classification, filter.submitted_by)
     after = 0
     while found := list_tasks(service.database, wanted, after=after, limit=_AT_ONCE):
         yield from (item.task.id for item in found)

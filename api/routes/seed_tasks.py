@@ -92,7 +92,7 @@ async def submit_seed_tasks(
 
 @router.get(
     "", response_model=SeedTaskPage, operation_id="listSeedTasks",
-    responses={**NOT_MODIFIED, **problems()},
+    responses={**NOT_MODIFIED, **problems(404)},
 )  # fmt: skip
 def list_seed_tasks(
     request: Request,

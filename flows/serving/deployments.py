@@ -31,7 +31,10 @@ from store.service.run_requests import RequestState, RunRequest, open_requests, 
 
 DEPLOYMENT = "evoloom-service"
 """Name of the deployment of each flow, such as self-instruct/evoloom-service."""
-_START = "import sys; sys.path.append(sys.argv.pop()); from flows.serving.deployments import main; main()"
+_START = (
+    "import sys; sys.path.append(sys.argv.pop()); "
+    "from flows.serving.deployments import main; main()"
+)
 _LOOK_EVERY_S = 1.0
 
 
