@@ -126,7 +126,7 @@ def line(record: dict[str, Any]) -> str:
         for name, counts in record["stages"].items()
     )
     text = (
-        f"[{duration(record['elapsed_s'])}] {record['counted']} {accepted_of(record)}  "
+        f"[{duration(record['elapsed_s'])}] {record.get('counted', 'accepted')} {accepted_of(record)}  "
         f"{stages} (done+in flight)  {record['tokens_per_s']:.0f} tok/s  "
         f"remaining {duration(record['remaining_s'])}"
     )
@@ -197,7 +197,7 @@ class Display:
 def _table(record: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    title = f"{record['counted']} {accepted_of(record)}"
+    title = f"{record.get('counted', 'accepted')} {accepted_of(record)}"
     if record["state"] != "running":
         title += f"  ({record['state']})"
     caption = (
