@@ -18,7 +18,7 @@ from api.models.data import (
     VerbNounStatistics,
 )
 from api.paging import CursorText, Limit, decode_cursor, encode_cursor
-from api.problems import Problem
+from api.problems import Problem, field_problem
 from api.service import Service
 from api.strict_json import StrictRoute
 from store.run_directory import runs_directory
@@ -111,10 +111,8 @@ def get_verb_nouns(
     request: Request,
     service: Serving,
     key: Reader,
-    run: Annotated[
-        str,
-        Query(pattern=RUN_ID, description="A run, import or dataset version, or a dataset's name."),
-    ],
+    run: _Run = None,
+    dataset: _Run = None,
     method: Annotated[
         Literal["mended", "published"], Query(description="`published`: the paper's own rule.")
     ] = "mended",
@@ -123,7 +121,10 @@ def get_verb_nouns(
 ) -> Response:
     """Count what the instructions of a run or a dataset ask for: the most frequent verbs, and the most
     frequent nouns of each. Empty until they have been analysed."""
-    run_id = known_run(service, "run", run)
+    if (run is None) == (dataset is None):
+        raise field_problem("run", "name either a run or a dataset")
+    field, name = ("run", run) if run is not None else ("dataset", dataset)
+    run_id = known_run(service, field, name or "")
 
     def make() -> VerbNounStatistics:
         return VerbNounStatistics(

@@ -23,7 +23,7 @@ GENERATED_FULLY = 2_000
 # Valid by its schema is not yet SQL, nor a setting that goes with the others.
 CONFIGURATION = """
 [[operations]]
-include-operation-id = ["query", "startRun", "resumeRun"]
+include-operation-id = ["query", "startRun", "resumeRun", "getVerbNouns"]
 checks.positive_data_acceptance.expected-statuses = [
   "2xx", "3xx", "401", "403", "404", "409", "422", "429", "5xx"
 ]
