@@ -36,6 +36,28 @@ export function set(element, ...children) {
   return element;
 }
 
+/**
+ * Replace what an element holds by a newer state of the same: what was open stays open, and where the
+ * reader was, he still is.
+ */
+export function renew(element, ...children) {
+  const opened = new Set(Array.from(element.querySelectorAll("details[open] > summary"), nameOf));
+  const active = element.contains(document.activeElement) ? nameOf(document.activeElement) : null;
+  set(element, ...children);
+  for (const summary of element.querySelectorAll("details > summary")) {
+    if (opened.has(nameOf(summary))) summary.parentElement.open = true;
+  }
+  if (active === null) return;
+  const same = Array.from(element.querySelectorAll("a, button, select, input, summary, [tabindex]"))
+    .find((one) => nameOf(one) === active);
+  same?.focus({ preventScroll: true });
+}
+
+function nameOf(element) {
+  const text = element.tagName === "SELECT" || element.tagName === "svg" ? "" : element.textContent;
+  return `${element.tagName} ${element.getAttribute("aria-label") ?? text}`;
+}
+
 /** A link within the dashboard: parts of the path, and what comes after "?". */
 export function path(parts, query = {}) {
   const address = `#/${parts.map(encodeURIComponent).join("/")}`;

@@ -15,6 +15,7 @@ const FILLS = {
   pending: "unsettled",
 };
 const TOTALS = ["requested", "parsed"];
+const STAGES = ["source", "import", "dataset", "generate", "evolve", "judge", "respond", "rate", "classify", "instances"];
 /** Parts of what was admitted, in another way. */
 const ASIDE = ["classification", "not_classification", "unclassified"];
 
@@ -22,10 +23,15 @@ export function funnel(rows) {
   return SUBJECTS.map(([subject, title]) => {
     const found = rows.filter((row) => row.subject === subject);
     if (!found.length) return null;
-    const stages = [...new Set(found.map((row) => row.stage))];
+    const stages = [...new Set(found.map((row) => row.stage))].sort((a, b) => rank(a) - rank(b));
     return h("div", {}, h("h3", {}, title), stages.map((stage) =>
       stageBars(found.filter((row) => row.stage === stage), stage)));
   });
+}
+
+function rank(stage) {
+  const place = STAGES.indexOf(stage);
+  return place < 0 ? STAGES.length : place;
 }
 
 function stageBars(rows, stage) {

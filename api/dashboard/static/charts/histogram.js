@@ -92,7 +92,7 @@ function histogram(title, unit, sides, threshold = null) {
     bars,
     threshold === null ? null : [
       s("line", { class: "threshold", x1: x(threshold), x2: x(threshold), y1: ABOVE - 4, y2: y(0) }),
-      text(x(threshold) + 4, ABOVE - 5, "start", `threshold ${threshold}`),
+      text(x(threshold), ABOVE - 5, threshold > 0.65 ? "end" : "start", `threshold ${threshold}`),
     ])),
     h("details", {}, h("summary", {}, "The same as a table"), table(title, [
       { title: unit }, ...sides.flatMap(([name]) => [
@@ -115,7 +115,7 @@ function rowsOf(sides, totals) {
 }
 
 function niceTop(most, isShare) {
-  if (isShare) return Math.max(0.02, Math.ceil(most * 50) / 50);
+  if (isShare) return most > 0.2 ? Math.ceil(most * 10) / 10 : Math.max(0.02, Math.ceil(most * 50) / 50);
   const step = 10 ** Math.floor(Math.log10(Math.max(1, most)));
   return Math.max(2, 2 * Math.ceil(most / (2 * step)) * step);
 }

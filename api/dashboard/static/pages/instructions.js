@@ -1,7 +1,7 @@
 // The instruction browser.
 import { get } from "../api.js";
 import { announce, h, link, path, set } from "../dom.js";
-import { decimal, plural, words } from "../format.js";
+import { decimal, plural, shorten, words } from "../format.js";
 import { field, form, input, select } from "../forms.js";
 import { button, failure, instructionLink, message, state, table } from "../widgets.js";
 
@@ -62,7 +62,7 @@ function listOf(rows, isMore) {
     { title: "instruction", kind: "long" }, { title: "state" }, { title: "score", kind: "number roomy" },
     { title: "verb, noun", kind: "roomy" }, { title: "run", kind: "roomy long" },
   ], rows.map((row) => [
-    instructionLink(row.id, row.text),
+    instructionLink(row.id, shorten(row.text, 300)),
     state(row.state, row.reason),
     row.score === null ? null : decimal(row.score, 3),
     row.verb ? `${words(row.verb)} ${row.noun ?? ""}` : null,

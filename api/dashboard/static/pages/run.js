@@ -1,14 +1,13 @@
 // One run: how it goes, and what it has made.
 import { follow, get, post, save, wait } from "../api.js";
-import { announce, h, link, set } from "../dom.js";
+import { announce, h, link, renew, set } from "../dom.js";
 import { duration, moment, whole } from "../format.js";
 import { select } from "../forms.js";
-import { facts, message, state, workButton } from "../widgets.js";
+import { facts, message, section, state, workButton } from "../widgets.js";
 import { makings } from "./parts/makings.js";
 import { progress } from "./parts/progress.js";
 import { usage } from "./parts/usage.js";
 import { funnel } from "../charts/funnel.js";
-import { section } from "../widgets.js";
 
 const AT_WORK = ["queued", "running", "paused"];
 const EVERY_MS = 3000;
@@ -19,19 +18,23 @@ export const FORMATS = ["alpaca", "sharegpt", "messages", "parquet", "hf", "llam
 
 export async function showRun(page, { signal, go }, runId) {
   const top = h("div", {});
+  const doing = h("div", {});
   const live = h("div", {});
   const counted = h("div", {});
   const made = h("div", {});
-  const parts = { run: null, page: null, verbs: null };
+  const parts = { run: null, page: null, verbs: null, can: null };
   let isFollowed = false;
 
   const refresh = async () => {
     const run = await get(`/v1/runs/${encodeURIComponent(runId)}`, signal);
     if (run !== parts.run) {
       parts.run = run;
-      set(top, ...head(run, refresh, go));
+      set(top, ...head(run));
+      const can = `${run.state} ${Boolean(run.accepted)}`;
+      if (can !== parts.can) renew(doing, ...actions(run, refresh, go));
+      parts.can = can;
       if (!isFollowed) set(live, AT_WORK.includes(run.state) ? progress(run.progress, run) : null);
-      set(counted, ...counts(run));
+      renew(counted, ...counts(run));
     }
     if (AT_WORK.includes(run.state) && !isFollowed) begin();
     if (run.funnel.length) {
@@ -41,7 +44,7 @@ export async function showRun(page, { signal, go }, runId) {
       ]);
       if (shown !== parts.page || verbs !== parts.verbs) {
         Object.assign(parts, { page: shown, verbs });
-        set(made, ...makings(runId, shown, verbs, AT_WORK.includes(run.state)));
+        renew(made, ...makings(runId, shown, verbs, AT_WORK.includes(run.state)));
       }
     }
   };
@@ -55,7 +58,7 @@ export async function showRun(page, { signal, go }, runId) {
     }, signal).finally(() => { isFollowed = false; set(live); });
   };
   await refresh();
-  set(page, top, live, counted, made);
+  set(page, top, doing, live, counted, made);
   keepFresh(refresh, parts, signal);
 }
 
@@ -76,16 +79,7 @@ async function keepFresh(refresh, parts, signal) {
   }
 }
 
-function head(run, refresh, go) {
-  const place = h("div", {});
-  const isAtWork = AT_WORK.includes(run.state);
-  const address = `/v1/runs/${encodeURIComponent(run.run_id)}`;
-  const format = select(FORMATS.map((name) => [name, name]), "alpaca");
-  format.setAttribute("aria-label", "Format of the download");
-  const elsewhere = {
-    dataset: ["datasets", "Its page as a dataset version"],
-    evaluation: ["evaluations", "Base against tuned, sample by sample"],
-  }[run.kind];
+function head(run) {
   return [
     h("h1", {}, run.run_id),
     facts([
@@ -102,6 +96,21 @@ function head(run, refresh, go) {
     ]),
     run.message ? message(run.message) : null,
     run.ingest_pending ? message("The store was busy when it ended: what it made comes in with the next command that writes.") : null,
+  ];
+}
+
+/** What can be done with it as it is; of the service's own runs it may be stopped and resumed. */
+function actions(run, refresh, go) {
+  const place = h("div", {});
+  const isAtWork = AT_WORK.includes(run.state);
+  const address = `/v1/runs/${encodeURIComponent(run.run_id)}`;
+  const format = select(FORMATS.map((name) => [name, name]), "alpaca");
+  format.setAttribute("aria-label", "Format of the download");
+  const elsewhere = {
+    dataset: ["datasets", "Its page as a dataset version"],
+    evaluation: ["evaluations", "Base against tuned, sample by sample"],
+  }[run.kind];
+  return [
     h("div", { class: "actions" },
       run.requested_by && isAtWork ? workButton("Cancel", place, async () => {
         await post(`${address}/cancel`);

@@ -1,10 +1,12 @@
 // All runs, the newest first, those at work with live progress.
 import { follow, get, wait } from "../api.js";
-import { h, link, set } from "../dom.js";
+import { h, link, renew, set } from "../dom.js";
 import { duration, moment, whole } from "../format.js";
 import { button, message, progressBar, state, table } from "../widgets.js";
 
 const AT_WORK = ["running", "paused", "queued"];
+/** Kinds that accept no instructions. */
+const NOT_MAKING = ["training", "evaluation"];
 /** A browser opens six connections to a host; the others are for everything else. */
 const MOST_FOLLOWED = 3;
 const EVERY_MS = 4000;
@@ -15,7 +17,7 @@ export async function showRuns(page, { signal }) {
   const followed = new Set();
   let shown = null;
   let limit = 50;
-  const draw = () => { if (shown) set(list, ...listOf(shown, live, more)); };
+  const draw = () => { if (shown) renew(list, ...listOf(shown, live, more)); };
   const more = () => { limit = Math.min(200, limit + 50); refresh(); };
   const refresh = async () => {
     const answer = await get(`/v1/runs?limit=${limit}`, signal);
@@ -62,7 +64,7 @@ function listOf({ items, next_cursor: isMore }, live, more) {
       link(run.run_id, ["runs", run.run_id]),
       run.kind,
       state(now?.state ?? run.state, now ? now.reason : run.reason),
-      progressBar(now?.accepted ?? run.accepted, now?.target ?? run.target, `Accepted by ${run.run_id}`),
+      NOT_MAKING.includes(run.kind) ? null : progressBar(now?.accepted ?? run.accepted, now?.target ?? run.target, `Accepted by ${run.run_id}`),
       moment(run.created_at),
       duration(now?.elapsed_s ?? run.elapsed_s),
     ];

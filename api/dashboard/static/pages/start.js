@@ -27,10 +27,10 @@ export async function showStart(page, { signal, query, go }) {
   };
   const own = {
     "self-instruct": h("div", { class: "fields" },
-      field("seed_set", "Seed set", controls.seed_set), field("target", "Target", controls.target, "Accepted instructions wanted.")),
+      field("seed_set", "Seed set", controls.seed_set, "What it starts from."), field("target", "Target", controls.target, "Accepted instructions wanted.")),
     "evol-instruct": h("div", { class: "fields" },
       field("source", "Source", controls.source, "Its accepted instructions are evolved."),
-      field("rounds", "Rounds", controls.rounds), field("limit", "Limit", controls.limit, "Source instructions, the first ones.")),
+      field("rounds", "Rounds", controls.rounds, "Evolutions of each instruction."), field("limit", "Limit", controls.limit, "Source instructions, the first ones.")),
   };
   const names = {
     "self-instruct": ["seed_set", "target"], "evol-instruct": ["source", "rounds", "limit"],
