@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import threading
 import time
@@ -26,7 +27,7 @@ from pipeline.student.methods import get_method
 from pipeline.student.methods.base import MethodSettings
 from pipeline.student.planning import TrainingPlan, plan_training
 from pipeline.student.records import write_examples
-from pipeline.student.trained import HELD_OUT, KIND, RESULT, TRAIN
+from pipeline.student.trained import HELD_OUT, KIND, METRICS, RESULT, TRAIN
 from pipeline.teacher.weights import unpack_bundled_model
 from store.run_directory import find_runs, is_run, read_manifest, read_state, runs_directory
 from store.run_writer import HeldRun, check_new_run, create_run
@@ -69,6 +70,7 @@ def start_training(
             into memory; nothing was started.
         EvoloomError: the training failed; its run directory says why.
     """
+    _share_cores()
     listener = listener or Listener()
     settings = resolve(flags, config_file).settings
     store_path = settings.store.path
@@ -104,6 +106,7 @@ def resume_training(
         UsageError: no such training, or a setting differs that the manifest pins.
         RunTakenError: another process executes it and `wait` is off.
     """
+    _share_cores()
     listener = listener or Listener()
     runs_dir = runs_directory(store_path)
     find_runs(runs_dir, [run_id])
@@ -118,6 +121,12 @@ def resume_training(
         else:
             end = _execute(run, settings, store_path, listener)
     return _result(store_path, run_id, end)
+
+
+def _share_cores() -> None:
+    """Let threads that wait give their core away; before torch is loaded, which reads it once. They
+    would spin, which halves the speed as soon as anything else runs on a core."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _with_preset(
@@ -214,6 +223,8 @@ def _execute(run: HeldRun, settings: Settings, store_path: Path, listener: Liste
             run.write_state("running")  # what is ingested meanwhile is known by its age
         listener.progress(record)
 
+    if not (run.path / METRICS).exists():
+        listener.message("measuring the base model's loss on what is held out")
     interval_s = settings.store.ingest_interval_s
     try:
         with _stop_signals() as stop, Ingester(run, store_path, interval_s):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
-from transformers import Trainer
+from transformers import Trainer, TrainerState
 from trl.trainer.sft_trainer import SFTTrainer
 
 from pipeline.student.batching import EpochSampler
@@ -132,6 +132,11 @@ class StudentTrainer(SFTTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._method.load_checkpoint(self._bare(self.model), Path(resume_from_checkpoint))
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take over a checkpoint of the last step, after which there is nothing to train."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / STATE))
 
     def _bare(self, model: Any) -> nn.Module:
         bare: nn.Module = self.accelerator.unwrap_model(model)

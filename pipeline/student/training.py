@@ -133,7 +133,7 @@ class _Training:
             prepared = self._method.prepare(base, self._method_settings, plan)
             trainer = loop.StudentTrainer(
                 model=prepared.model,
-                args=self._arguments(device),
+                args=self._arguments(device, len(data.rows)),
                 train_dataset=_dataset(data.rows),
                 eval_dataset=_dataset(data.rows[:1]),  # asked for; `evaluate` takes `held_out`
                 processing_class=data.tokenizer,
@@ -174,8 +174,7 @@ class _Training:
             if resumed is None or loop.step_of(resumed) < steps:
                 trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
             else:  # killed between its last step and its end
-                trainer._load_from_checkpoint(str(resumed))
-                trainer.state.global_step = trainer.state.max_steps = steps
+                trainer.restore(resumed)
             trained_s = time.monotonic() - started
             if stopper.reason is not None:
                 if reporter:
@@ -273,12 +272,11 @@ class _Training:
     def _rate(self) -> float:
         return self._settings.learning_rate or self._method.learning_rate
 
-    def _arguments(self, device: str) -> Any:
+    def _arguments(self, device: str, rows: int) -> Any:
         from trl.trainer.sft_config import SFTConfig
 
         settings = self._settings
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(self._record.run_dir / LOGS)
-        evaluates = settings.evaluate_every
         return SFTConfig(
             output_dir=str(self._root),
             per_device_train_batch_size=settings.batch_size,
@@ -299,8 +297,10 @@ class _Training:
             logging_steps=1,
             save_strategy="steps",
             save_steps=settings.save_every,
-            eval_strategy="steps" if evaluates else "epoch",
-            eval_steps=evaluates,
+            # By steps too where it is after each epoch: measured before the checkpoint of the same
+            # step, so that a resume never leaves a measurement out.
+            eval_strategy="steps",
+            eval_steps=settings.evaluate_every or steps_in_epoch(rows, settings, _world_size()),
             metric_for_best_model="loss",
             greater_is_better=False,
             seed=self._record.run_seed % 2**32,
@@ -312,6 +312,7 @@ class _Training:
             max_length=None,
             dataset_kwargs={"skip_prepare_dataset": True},
             dataloader_pin_memory=device == "cuda",
+            ddp_find_unused_parameters=self._method.changes_trained or None,
         )
 
     def _keep_best(self, trainer: Any) -> None:
@@ -352,9 +353,13 @@ def count_steps(rows: int, settings: TrainingSettings, processes: int) -> int:
     """Optimiser steps of a whole training, as the trainer counts them."""
     if settings.max_steps is not None:
         return settings.max_steps
+    return max(1, math.ceil(settings.epochs * steps_in_epoch(rows, settings, processes)))
+
+
+def steps_in_epoch(rows: int, settings: TrainingSettings, processes: int) -> int:
+    """Optimiser steps of one pass over the rows."""
     batches = math.ceil(rows / (settings.batch_size * processes))
-    in_epoch = max(1, math.ceil(batches / settings.accumulation))
-    return max(1, math.ceil(settings.epochs * in_epoch))
+    return max(1, math.ceil(batches / settings.accumulation))
 
 
 def make_schedule(

@@ -176,7 +176,7 @@ def test_killed_and_resumed_it_comes_to_the_same_student(
 
 
 def signalled(
-    name: str, step: int, given: list[str], folder: Path
+    name: str, step: int | str, given: list[str], folder: Path
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*command(name, str(step), module="tests.support.signalled_training"), *given],
