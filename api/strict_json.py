@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from api.problems import Problem
 
 MOST_NESTED = 64
-_ESCAPED = re.compile(rb"\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2})")
+_ESCAPED = re.compile(rb"\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2})")
 _HALF = re.compile("[\ud800-\udfff]")
 
 
