@@ -84,7 +84,10 @@ class Grouper:
               is_classification INTEGER, difficulty INTEGER
             ) WITHOUT ROWID;
             CREATE TABLE rows (hash BLOB PRIMARY KEY) WITHOUT ROWID;
+            BEGIN;
         """)
+        # Never committed: at the end of each transaction SQLite counts its changed pages one by one,
+        # which made a row the dearer the more there were.
 
     def close(self) -> None:
         """Remove the temporary file."""
