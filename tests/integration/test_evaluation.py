@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from store.run_directory import read_state, runs_directory
 from store.snapshot import open_snapshot
 from tests.support import cli
 from tests.support.cli import InProcess
+from tests.support.prefect_server import PrefectServer
 from tests.support.runs import command
 from tests.support.students import cut_model, nursery, train_student
 from tests.support.teachers import TeacherFactory, TeacherProcess
@@ -85,7 +87,7 @@ def arguments(store: Path, *more: str, run_id: str = "eval-1", **sets: Any) -> l
     }
     flags = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
     return ["evaluate", TRAINING, "--store", str(store), "--run-id", run_id,
-            "--tasks", str(store.parent / "tasks.jsonl"), *more, *flags]  # fmt: skip
+            "--tasks", str(store.parent / "tasks.jsonl"), *flags, *more]  # fmt: skip
 
 
 def answers_of(store: Path, run_id: str) -> dict[str, Any]:
@@ -278,3 +280,31 @@ def test_what_cannot_be_evaluated(evoloom: InProcess, store: Path) -> None:
     done = evoloom("evaluate", TRAINING, *nothing, *place)
     assert (done.code, "nothing to evaluate" in done.err) == (2, True)
     assert KIND not in {path.name.split("-")[0] for path in runs_directory(store).iterdir()}
+
+
+def test_the_flow_leaves_the_table_as_an_artifact(
+    server: PrefectServer, store: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import json, sys; from flows.prefect_evaluation import evaluate_student; "
+        "print(evaluate_student(**json.loads(sys.argv[1])))"
+    )
+    settings = {
+        "store": {"path": str(store)},
+        "evaluation": {"serving": "transformers", "judge": False, "user_oriented": False,
+                       "limit": 2, "held_out_max_tokens": 8},
+    }  # fmt: skip
+    parameters = {"training": TRAINING, "settings": settings, "run_id": "eval-flow"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(parameters)],
+        cwd=cli.ROOT, env=cli.environment(server.environment()), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip()) == (0, "eval-flow"), done.stderr
+    (flow_run,) = (run for run in server.post("flow_runs/filter", {})
+                   if run["parameters"].get("run_id") == "eval-flow")  # fmt: skip
+    artifacts = {item["key"]: item for item in server.of_flow_run("artifacts", flow_run)}
+    text = artifacts["evaluate-student-report"]["data"]
+    assert f"# Evaluation of {TRAINING}" in text
+    assert "| loss, nats a token | 2 |" in text
+    assert "answered 4/4" in artifacts["evaluate-student-progress"]["description"]
