@@ -50,6 +50,7 @@ class Reference:
 _TARGETS = {
     "run_id": ("runs", "run_id"),
     "seed_id": ("seed_tasks", "seed_id"),
+    "seed_task_id": ("pool_seed_tasks", "seed_task_id"),
     "completion_id": ("completions", "id"),
     "instruction_id": ("instructions", "id"),
     "parent_id": ("instructions", "id"),

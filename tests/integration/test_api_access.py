@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -180,7 +181,8 @@ def test_oversized_heads_are_refused(service: ServiceProcess) -> None:
     status, data = _raw(service, "/runs", key, f"X-Large: {'a' * 20_000}\r\n")
     assert status == 431 and b"head_too_large" in data
     assert _raw(service, f"/runs?kind={'a' * 20_000}", key)[0] == 431
-    assert _raw(service, "/runs", key, f"X-Large: {'a' * 200_000}\r\n")[0] in (400, 431)
+    with suppress(ConnectionResetError, BrokenPipeError):  # not even read to its end, hung up on
+        assert _raw(service, "/runs", key, f"X-Large: {'a' * 200_000}\r\n")[0] in (400, 431)
     assert _raw(service, "/runs", key)[0] == 200
 
 
