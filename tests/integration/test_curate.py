@@ -15,11 +15,10 @@ from store.run_directory import is_run, list_run_ids, read_state, runs_directory
 from store.run_rows import read_run_rows
 from store.run_writer import JOURNAL
 from store.snapshot import open_snapshot
-from tests.integration.conftest import TeacherFactory
 from tests.support import runs
 from tests.support.children import start_child
 from tests.support.cli import InProcess, clean
-from tests.support.teachers import TeacherProcess
+from tests.support.teachers import TeacherFactory, TeacherProcess
 
 ROWS = [
     ("Write a short story about a brave dog.", "", "Rex ran into the fire and saved the cat."),
