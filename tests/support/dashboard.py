@@ -18,7 +18,7 @@ PAYLOAD = "<img src=x onerror=\"window.injected=1\"><script>window.injected=2</s
 """Markup that runs if it is taken for such."""
 # Chromium says so of every answer that is an error, also of those that a form expects.
 _ANSWER = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
-LIMIT_MS = 60_000
+LIMIT_MS = 120_000
 
 
 @dataclass

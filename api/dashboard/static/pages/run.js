@@ -80,22 +80,24 @@ async function keepFresh(refresh, parts, signal) {
 }
 
 function head(run) {
+  // What changes by the second is shown by its progress.
+  const isAtWork = AT_WORK.includes(run.state);
   return [
     h("h1", {}, run.run_id),
     facts([
       ["state", h("span", { class: "now" }, state(run.state, run.reason))],
       ["kind", run.kind],
-      ["accepted", run.accepted == null ? null : whole(run.accepted)
+      ["accepted", run.accepted == null || isAtWork ? null : whole(run.accepted)
         + (run.target ? ` of ${whole(run.target)}` : "") + (run.surplus ? `, ${whole(run.surplus)} surplus` : "")],
       ["teacher", run.model],
       ["seed set", run.seed_set],
       ["run seed", run.run_seed == null ? null : String(run.run_seed)],
       ["re-derived from", run.rederived_from],
       ["made", moment(run.created_at)],
-      ["work", run.elapsed_s == null ? null : duration(run.elapsed_s)],
+      ["work", run.elapsed_s == null || isAtWork ? null : duration(run.elapsed_s)],
     ]),
-    run.message ? message(run.message) : null,
-    run.ingest_pending ? message("The store was busy when it ended: what it made comes in with the next command that writes.") : null,
+    run.message && isAtWork && !run.progress ? message(run.message) : null,
+    run.ingest_pending && !isAtWork ? message("The store was busy when it ended: what it made comes in with the next command that writes.") : null,
   ];
 }
 
