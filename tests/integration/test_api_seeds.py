@@ -285,5 +285,8 @@ def test_what_was_submitted_reaches_duckdb_and_survives_a_rebuild(
         assert [row[2] for row in before["seed_sets"]] == [f"task_{n}" for n in range(5)]
     rebuild(store)
     assert dump(store) == before
-    service_path(store).write_bytes(b"damaged")
+    service.stop()
+    for path in store.parent.glob("*.service.sqlite-*"):
+        path.unlink()
+    service_path(store).write_bytes(b"damaged " * 1000)
     assert "service" in publish_store(store).damaged[0]
