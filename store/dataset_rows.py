@@ -99,8 +99,8 @@ def content_hash(rows: Iterable[tuple[InstructionRow, Sequence[InstanceRow]]]) -
 
 
 def content_hash_of(run_dir: Path) -> str:
-    """The hash of the accepted rows that a dataset version's directory holds now; its manifest has the hash
-    of those it was made with under `content_hash`.
+    """The hash of the accepted rows that a dataset version's directory holds now; its manifest has
+    that of those it was made with under `content_hash`.
 
     Raises:
         EvoloomError: the directory cannot be read.
