@@ -106,7 +106,9 @@ def resume(
         raise Problem(409, "run_ended", f"run {run_id} is {state}: nothing is left to do")
     base = Settings(**wanted.settings)
     try:
-        settings = settings_of_request(base, dict(body.settings))
+        settings = settings_of_request(
+            base, {str(name): part for name, part in body.settings.items()}
+        )
     except UsageError as exc:
         raise _usage_problem(exc, None) from exc
     with service.database.transaction() as connection:
