@@ -114,9 +114,7 @@ def test_bitfit_moves_biases_and_nothing_else(biased_base: PreTrainedModel, tmp_
     moved = changed(tuned.start, copy_parameters(tuned.model))
     biases = {name for name in tuned.start if name.endswith(".bias")}
     assert len(biases) == 2 * 7
-    # A bias on every key shifts a query's scores alike, which softmax does not see.
-    keys = {name for name in biases if "k_proj" in name}
-    assert biases - keys <= moved <= biases
+    assert moved == biases
     assert all(not tuned.start[name].any() for name in biases)
 
 
@@ -135,12 +133,14 @@ def test_ia3_scales_keys_values_and_the_ffn_and_nothing_else(
     touched = changed(copy_parameters(cut_base), copy_parameters(merged))
     assert {name.split(".")[-2] for name in touched} == {"k_proj", "v_proj", "down_proj"}
     # Keys are scaled by output, the FFN's last matrix by input, which is the inner activation.
-    for matrix, dimension in (("self_attn.k_proj", 1), ("mlp.down_proj", 0)):
+    for matrix, shape in (("self_attn.k_proj", (192, 1)), ("mlp.down_proj", (1, 1536))):
+        layer: Any = tuned.model.get_submodule(f"base_model.model.model.layers.1.{matrix}")
+        scale = layer.ia3_l["default"].detach()
+        assert scale.shape == shape
+        assert (scale - 1).abs().max() > 1e-3
         name = f"model.layers.1.{matrix}.weight"
-        ratio = merged.get_parameter(name) / cut_base.get_parameter(name)
-        spread = ratio.detach().nan_to_num(1).std(dim=dimension).max()
-        assert spread < 1e-4
-        assert (ratio.detach().nan_to_num(1) - 1).abs().max() > 1e-3
+        expected = cut_base.get_parameter(name) * scale
+        torch.testing.assert_close(merged.get_parameter(name), expected.detach())
 
 
 class TestHoulsby:
@@ -185,13 +185,13 @@ class TestVirtualTokens:
         (name,) = moved
         assert tuned.start[name].shape == (5, 576)
         vocabulary: Any = cut_base.get_input_embeddings()
-        distances = torch.cdist(tuned.start[name], vocabulary.weight.detach())
-        assert distances.min(dim=1).values.max() < 1e-3
+        for vector in tuned.start[name]:
+            assert (vocabulary.weight == vector).all(dim=1).any()
 
     def test_prompt_tuning_starts_from_a_text(self, cut_base: PreTrainedModel) -> None:
         from transformers import AutoTokenizer
 
-        text = "Answer the question."
+        text = "This is what"  # common words: the cut vocabulary has them
         tuned, _ = prepare(
             get_method("prompt_tuning"), cut_base, virtual_tokens=7, initial_text=text
         )
