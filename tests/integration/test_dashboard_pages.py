@@ -176,7 +176,7 @@ def test_a_lineage_is_walked_from_leaf_to_root(site: Site, browser: Browser) -> 
 
 def test_a_run_is_cancelled_and_resumed(site: Site, browser: Browser) -> None:
     """With live progress, on its page and in the list."""
-    body = {"method": "self-instruct", "seed_set": "first", "target": 3000, "run_id": "long",
+    body = {"method": "self-instruct", "seed_set": "first", "target": 60_000, "run_id": "long",
             "settings": {"caps": {"tokens": 10**9}}}  # fmt: skip
     with (
         site.service.anonymous() as client,
@@ -188,9 +188,9 @@ def test_a_run_is_cancelled_and_resumed(site: Site, browser: Browser) -> None:
         seen.open("runs/long", "long")
         beside.open("runs", "Runs")
         row = beside.page.get_by_role("row", name=re.compile("^long"))
-        done = seen.page.get_by_text(re.compile(r"^[1-9][0-9,]* of 3,000"))
+        done = seen.page.get_by_text(re.compile(r"^[1-9][0-9,]* of 60,000"))
         expect(done.first).to_be_visible()
-        expect(row.get_by_text(re.compile(r"[1-9][0-9,]* of 3,000"))).to_be_visible()
+        expect(row.get_by_text(re.compile(r"[1-9][0-9,]* of 60,000"))).to_be_visible()
         assert seen.violations() == []
         seen.page.get_by_role("button", name="Cancel").click()
         expect(seen.page.locator(".now")).to_contain_text("cancelled")
