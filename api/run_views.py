@@ -50,7 +50,7 @@ class RunViews:
         """A run that has a directory."""
         state, reason = self.state_of(run, request)
         accepted, surplus = counts.get(run.run_id, (None, None))
-        if run.state in _AT_WORK or accepted is None:
+        if run.state in _AT_WORK or run.ingest_pending or accepted is None:
             record = last_progress(self._service.runs.path(run.run_id))
             if record is not None:
                 accepted = record.get("accepted", accepted)

@@ -89,6 +89,8 @@ def get_run(request: Request, service: Serving, key: Reader, run_id: RunId) -> R
     run, wanted = find_run(service, run_id)
     record = last_progress(service.runs.path(run_id)) if run else None
     summary = views.summary(run, wanted, views.counts()) if run else of_request(wanted)  # type: ignore[arg-type]
+    if record is not None and isinstance(record.get("accepted"), int):
+        summary.accepted = record["accepted"]  # the snapshot may be older than the run's end
     message = service.executor.message(run_id) or (wanted.reason if wanted else None)
     version = f"{service.reads.version()}/{summary.model_dump_json()}/{record}/{message}"
 

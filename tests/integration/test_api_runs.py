@@ -113,6 +113,7 @@ def test_a_cancelled_run_is_resumed_and_nothing_is_asked_twice(
         asked = [line["seed"] for line in teacher.requests() if line["status"] == 200]
         assert len(asked) - len(set(asked)) <= 2  # in flight when the grace time ended
         assert sampling_seeds(journal_of(store)) <= set(asked)
+        assert list(events(client, "night"))[-1][0] == "end"
         assert client.post("/runs/night/resume").json()["code"] == "run_ended"
 
 
