@@ -187,7 +187,9 @@ def _execute(run: HeldRun, settings: Settings, listener: Listener) -> Results:
         reason = "SIGTERM" if isinstance(exc, _SignalError) else "SIGINT"
         raise _stopped(run, RunEnd("interrupted", reason)) from exc
     except BaseException as exc:
-        run.write_state("failed", str(exc) or type(exc).__name__)
+        is_resumable = isinstance(exc, InterruptedRunError)
+        state = "interrupted" if is_resumable else "failed"
+        run.write_state(state, str(exc) or type(exc).__name__)
         raise
     run.spool.sync()
     run.write_state("completed")
@@ -260,7 +262,7 @@ def _benchmarker(
         listener.message(f"benchmarks of the {student} student: {', '.join(wanted.names)}")
         endpoint = Endpoint(
             place.base_url, place.model, plan.record.base_folder, place.max_length,
-            settings.evaluation.concurrency,
+            place.concurrency,
         )  # fmt: skip
         run_harness(wanted, endpoint, folder / student)
 

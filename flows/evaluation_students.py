@@ -16,7 +16,7 @@ from flows.evaluation_plan import EvaluationPlan, limits_of
 from flows.execution import drive
 from flows.runs import Listener
 from pipeline.config import Settings
-from pipeline.errors import EvoloomError
+from pipeline.errors import EvoloomError, InterruptedRunError
 from pipeline.records import Address, Outcome
 from pipeline.run.driver import RunEnd
 from pipeline.run.sender import Teacher
@@ -49,7 +49,7 @@ from pipeline.student.trained import (
     merge_student,
 )
 from pipeline.teacher.client import TeacherClient
-from pipeline.teacher.engine import Engine, lease_engine
+from pipeline.teacher.engine import Engine, EngineError, lease_engine
 from pipeline.teacher.engine_settings import EngineSettings
 from store.checked_lines import write_atomically
 from store.evaluations import ANSWERS, SERVING, RecordedAnswers
@@ -69,6 +69,8 @@ class ServedPlace:
     base_url: str
     model: str
     max_length: int
+    concurrency: int
+    """Requests that it may be sent at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +225,15 @@ class Students:
     ) -> None:  # fmt: skip
         if callback is not None:
             length = _context_length(plan.record.base_folder, self._settings.engine)
-            callback(student, ServedPlace(engine.base_url, self.served_name(student), length))
+            # Benchmarks ask for log-probabilities of prompts, too.
+            most = 1 if plan.serving == "adapter" else self._settings.evaluation.concurrency
+            place = ServedPlace(engine.base_url, self.served_name(student), length, most)
+            callback(student, place)
 
     @contextmanager
     def _engine(self, more: Mapping[str, Any]) -> Iterator[Engine]:
-        settings = student_engine(self._plan.record, self._settings.engine).model_copy(update=more)
+        settings = student_engine(self._plan.record, self._settings.engine, self._run.path)
+        settings = settings.model_copy(update=more)
         with lease_engine(settings, self._listener.message) as engine:
             yield engine
 
@@ -256,13 +262,27 @@ class Students:
     def _drive_served(
         self, engine: Engine, questions: Sequence[Question], journal: FileJournal
     ) -> None:
-        settings = self._student_settings(self._settings.evaluation.concurrency)
+        def check() -> None:
+            try:
+                engine.check()
+            except EngineError as exc:
+                raise InterruptedRunError(
+                    f"{exc}; nothing that was answered is lost, the same command goes on"
+                ) from exc
 
-        async def ask() -> RunEnd:
+        async def ask(some: Sequence[Question], settings: Settings) -> RunEnd:
             async with TeacherClient(engine.base_url, settings.teacher) as client:
-                return await self._driven(ServedStudent(client), questions, journal, settings)
+                return await self._driven(ServedStudent(client, check), some, journal, settings)
 
-        self._end(asyncio.run(ask()))
+        losses = frozenset(loss_stage(student) for student in STUDENTS)
+        concurrency = self._settings.evaluation.concurrency
+        for is_loss in (False, True):
+            some = [question for question in questions if (question.stage in losses) == is_loss]
+            # With adapters on, vLLM 0.32 on the CPU dies of a prompt whose log-probabilities are
+            # asked for in one batch with another request (`add_lora_logits` takes the rows of the
+            # batch for those of the prompt).
+            alone = is_loss and self._plan.serving == "adapter"
+            self._end(asyncio.run(ask(some, self._student_settings(1 if alone else concurrency))))
 
     def _drive(
         self, teacher: Teacher, questions: Sequence[Question], journal: FileJournal,
@@ -326,10 +346,15 @@ class Students:
         )
 
 
-def student_engine(record: TrainingRecord, settings: EngineSettings) -> EngineSettings:
-    """The engine that serves a training's base model, as the engine is set otherwise."""
+def student_engine(
+    record: TrainingRecord, settings: EngineSettings, run_dir: Path
+) -> EngineSettings:
+    """The engine that serves a training's base model, as the engine is set otherwise. It belongs to
+    this evaluation alone: what somebody else asks meanwhile could be scored in one batch with ours.
+    """
     return settings.model_copy(
         update={
+            "state_dir": run_dir / "engine",
             "model_path": record.base_folder,
             "model": record.base_name,
             # The proof compares with PEFT in the same number format.

@@ -105,7 +105,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator
     evoloom("train", "animals", "--run-id", TRAINING, "--seed", "1", *flags, cwd=folder)
     store = folder / "evoloom.duckdb"
     record = read_training(runs_directory(store) / TRAINING)
-    settings = student_engine(record, EngineSettings()).model_copy(update={"enable_lora": True})
+    settings = student_engine(record, EngineSettings(), folder)
+    settings = settings.model_copy(update={"enable_lora": True})
     prompts = StudentPrompts(load_tokenizer(record.base_folder), record.template)
     with lease_engine(settings) as lora_engine:
         yield Served(store, record, lora_engine, prompts)

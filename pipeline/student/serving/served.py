@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,11 +28,23 @@ class AdapterError(EvoloomError):
 class ServedStudent:
     """Answers a student's requests over HTTP; a teacher to the driver."""
 
-    def __init__(self, client: TeacherClient) -> None:
+    def __init__(self, client: TeacherClient, check: Callable[[], None] = lambda: None) -> None:
+        """
+        Args:
+            check: called after a failure; raises where the engine is gone for good.
+        """
         self._client = client
+        self._check = check
 
     async def complete(self, request: TeacherRequest) -> Completion | Refusal:
-        """Send one request once; see `TeacherClient.complete`."""
+        """Send one request once; see `TeacherClient.complete`. Raises what `check` raises."""
+        try:
+            return await self._send(request)
+        except TransientTeacherError:
+            self._check()
+            raise
+
+    async def _send(self, request: TeacherRequest) -> Completion | Refusal:
         if not isinstance(request, ScoreRequest):
             return await self._client.complete(request)
         answer = await self._client.post("/completions", request.body())
