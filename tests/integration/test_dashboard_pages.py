@@ -188,7 +188,7 @@ def test_a_run_is_cancelled_and_resumed(site: Site, browser: Browser) -> None:
         seen.open("runs/long", "long")
         beside.open("runs", "Runs")
         row = beside.page.get_by_role("row", name=re.compile("^long"))
-        done = seen.page.get_by_text(re.compile(r"^[1-9][0-9,]* of 60,000"))
+        done = seen.page.get_by_text(re.compile(r"[1-9][0-9,]* of 60,000"))
         expect(done.first).to_be_visible()
         expect(row.get_by_text(re.compile(r"[1-9][0-9,]* of 60,000"))).to_be_visible()
         assert seen.violations() == []
@@ -224,7 +224,7 @@ def test_a_key_that_is_wrong_is_asked_for_again(tmp_path: Path, browser: Browser
         seen.open("seeds", "Key")
         field = seen.page.get_by_role("textbox", name="Key")
         seen.page.get_by_role("button", name="Use this key").click()
-        expect(seen.page.get_by_text("Enter a key.")).to_be_visible()
+        expect(seen.page.locator(".wrong")).to_have_text("Enter a key.")
         field.fill("evk_wrong")
         seen.page.get_by_role("button", name="Use this key").click()
         expect(seen.page.get_by_role("alert")).to_contain_text("not known")
