@@ -142,7 +142,10 @@ class AdaLora(PeftMethod[AdaLoraSettings]):
         from pipeline.student.methods.torch_parts.ranks import note_ranks
 
         note_ranks(model)
-        save_peft(model, folder, base_folder)
+        with warnings.catch_warnings():
+            # A matrix may be left with rank 0; PEFT would suspect DeepSpeed.
+            warnings.filterwarnings("ignore", message=".*tensor.s. have invalid shape")
+            save_peft(model, folder, base_folder)
 
     def save_checkpoint(self, model: nn.Module, folder: Path) -> None:
         from pipeline.student.methods.torch_parts.ranks import save_importance

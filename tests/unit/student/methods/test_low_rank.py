@@ -89,8 +89,10 @@ class TestPissa:
         principal = u[:, :8] @ torch.diag(s[:8]) @ v[:8]
         lora = layer_of(tuned.model)
         product = (lora.lora_B["default"].weight @ lora.lora_A["default"].weight).detach() * 4 / 8
-        # The fast decomposition is near the exact one, and what it took is what the base lost.
-        assert (product - principal).norm() < (1e-3 if iterations == 0 else 0.1) * principal.norm()
+        # The fast decomposition takes as much as the exact one (of singular values that are nearly
+        # the same it may take another), and what it took is what the base lost.
+        left, least = (weight - product).norm(), (weight - principal).norm()
+        assert left < (1 + (1e-5 if iterations == 0 else 0.01)) * least < 0.9 * weight.norm()
         torch.testing.assert_close(lora.base_layer.weight + product, weight, rtol=0, atol=1e-5)
 
     def test_it_is_saved_as_a_lora_of_the_unchanged_base(
