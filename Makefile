@@ -7,8 +7,9 @@ VERIFY_AREAS := run novelty evol store student api
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-# Many tests wait: for processes, for locks, for a server. Two at once fill the time.
-SPREAD := -n 2 --dist loadgroup
+# Many tests wait: for processes, for locks, for a server. Two at once fill the time. A file stays in
+# one process; both use the same engine, which is leased.
+SPREAD := -n 2 --dist loadfile
 
 # Of the caller's Python, none of which is to reach ours.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV

@@ -55,15 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever is marked `verify_AREA` is marked `verify`, which `make test` leaves out.
-
-    Where tests are spread over processes (`make test`), a file stays in one of them, and all that
-    need the language model's engine are in the same one, the first.
-    """
+    """Whatever is marked `verify_AREA` is marked `verify`, which `make test` leaves out."""
     for item in items:
-        folder, _, _ = item.nodeid.removeprefix("tests/").partition("/")
-        group = folder if folder == "end_to_end" else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
         if any(marker.name.startswith("verify_") for marker in item.iter_markers()):
             item.add_marker("verify")
 

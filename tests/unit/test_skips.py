@@ -72,7 +72,7 @@ def test_spread_over_processes_a_skip_is_noticed_too(project: pytest.Pytester, s
     (root / "test_it.py").write_text("import pytest\n" + source, "utf-8")
     (root / "test_other.py").write_text("def test_that(): pass\n", "utf-8")
     result = project.runpytest_subprocess(
-        "-p", "xdist", "-n", "2", "--dist", "loadgroup", "--rootdir", root, root
+        "-p", "xdist", "-n", "2", "--dist", "loadfile", "--rootdir", root, root
     )
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["FAILED: 1 skip(s) for another reason than *'no GPU'*"])
