@@ -228,7 +228,7 @@ def write_benchmark(folder: Path) -> Path:
     data = tasks / "data.jsonl"
     rows = [
         {"question": row.instruction, "answer": number % 2,
-         "choices": [f" {row.output}", " I do not know."][:: 1 if number % 2 == 0 else -1]}
+         "choices": [row.output, "I do not know."][:: 1 if number % 2 == 0 else -1]}
         for number, row in enumerate(nursery(4, start=70))
     ]  # fmt: skip
     data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
