@@ -68,7 +68,7 @@ def main() -> None:
 def make_store(store: Path) -> dict[str, Any]:
     """Runs of synthetic rows until there are INSTRUCTIONS; about three a position."""
     for number in range(RUNS):
-        positions = INSTRUCTIONS // RUNS // 3
+        positions = INSTRUCTIONS // RUNS * 2 // 5
         run = SyntheticRun(f"night-{number}", positions=positions, target=10**9, seed=number)
         write_run(store, run)
     publish_store(store)
