@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from pipeline.curation.context import Context
-from pipeline.curation.ifd import measure_ifd
 from pipeline.curation.steps import STEPS
 from pipeline.curation.steps.diversity import walk
 from pipeline.errors import UsageError
@@ -50,27 +49,21 @@ def test_ifd_equals_an_independent_computation() -> None:
         response = tokenizer(output, add_special_tokens=False).input_ids
         alone = mean_loss([tokenizer.bos_token_id], response)
         expected.append(mean_loss(prompt, response) / alone)
-    measured = measure_ifd(
-        candidates(*ROWS), None, None, "auto", 1024, "float32", lambda d, o: None
-    )
-    assert [measured.scores[n] for n in range(4)] == pytest.approx(expected, abs=1e-4)
-    assert measured.details["responses_cut"] == 0
-
-    # The step sorts by it, and refuses what has no room.
-    below = sorted(expected)[2]
-    outcome = apply("difficulty", candidates(*ROWS), below=below)
-    assert kept(outcome) == [n for n in range(4) if expected[n] < below - 1e-4]
-    assert set(reasons(outcome).values()) == {"instruction_does_not_help"}
-    assert outcome.kept[0].scores["ifd"] == pytest.approx(
-        expected[outcome.kept[0].number], abs=1e-4
-    )
-    cut = apply(
-        "difficulty", candidates(ROWS[0], ("long " * 400, "", "x")), max_length=60, below=9.0
-    )
-    assert reasons(cut) == {1: "prompt_too_long"}
+    below = sum(sorted(expected)[1:3]) / 2
+    too_long = ("long " * 400, "", "x")
+    outcome = apply("difficulty", candidates(*ROWS, too_long), max_length=80, below=below)
+    assert kept(outcome) == [n for n in range(4) if expected[n] < below]
+    assert reasons(outcome) == {
+        4: "prompt_too_long",
+        **{n: "instruction_does_not_help" for n in range(4) if expected[n] >= below},
+    }
+    found = {item.number: item for item in outcome.kept}
+    found |= {reject.candidate.number: reject.candidate for reject in outcome.rejected}
+    assert [found[n].scores["ifd"] for n in range(4)] == pytest.approx(expected, abs=1e-4)
+    assert outcome.details["responses_cut"] == 0
 
 
-def test_a_model_that_is_not_there_is_told_before_any_work(tmp_path: object) -> None:
+def test_a_model_that_is_not_there_is_told_before_any_work() -> None:
     step = STEPS["difficulty"].model_validate_json('{"model": "nosuch"}', strict=True)
     with pytest.raises(UsageError, match="nosuch is no model folder"):
         step.check(Context())
