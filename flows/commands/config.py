@@ -27,14 +27,16 @@ def show(
     """Each setting, its value and where it came from (default, file, environment, flag)."""
     import json
 
-    from pipeline.config import flatten, operational_keys
+    from pipeline.config import flatten, known_keys, operational_keys
     from pipeline.errors import UsageError
 
     resolved = settings_of(sets, store, config)
     operational = operational_keys()
+    known = known_keys()
     rows = [
         (key, value, resolved.sources.get(key, "default"), key in operational)
         for key, value in flatten(resolved.settings.model_dump(mode="json"))
+        if key in known  # a group with nothing in it is no setting
         if section is None or key == section or key.startswith(f"{section}.")
     ]
     if not rows:
