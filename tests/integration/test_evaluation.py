@@ -282,6 +282,7 @@ def test_what_cannot_be_evaluated(evoloom: InProcess, store: Path) -> None:
     assert KIND not in {path.name.split("-")[0] for path in runs_directory(store).iterdir()}
 
 
+@pytest.mark.verify_student
 def test_the_flow_leaves_the_table_as_an_artifact(
     server: PrefectServer, store: Path, tmp_path: Path
 ) -> None:
