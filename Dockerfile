@@ -7,7 +7,7 @@
 #   docker build --target gpu -t evoloom:gpu .
 
 FROM python:3.11-slim-bookworm AS python
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 DO_NOT_TRACK=1 \
+ENV UV_CACHE_DIR=/uv-cache PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 DO_NOT_TRACK=1 \
     PATH=/opt/evoloom/bin:$PATH
 RUN useradd --create-home --uid 10001 evoloom \
     && install -d -o evoloom -g evoloom /data /cache /handover /prefect
@@ -29,14 +29,14 @@ RUN /opt/build/bin/uv build --wheel --out-dir /wheel
 FROM wheel AS packages-cpu
 ARG EVOLOOM_TORCH_INDEX=
 COPY requirements/cpu.txt /tmp/packages.txt
-RUN --mount=type=cache,target=/root/.cache/uv python -m venv /opt/evoloom \
+RUN --mount=type=cache,target=/uv-cache python -m venv /opt/evoloom \
     && UV_INDEX="$EVOLOOM_TORCH_INDEX" /opt/build/bin/uv pip install --python /opt/evoloom \
        --index-strategy unsafe-best-match --require-hashes -r /tmp/packages.txt
 RUN /opt/build/bin/uv pip install --python /opt/evoloom --no-deps /wheel/*.whl
 
 FROM wheel AS packages-gpu
 COPY requirements/gpu.txt /tmp/packages.txt
-RUN --mount=type=cache,target=/root/.cache/uv python -m venv /opt/evoloom \
+RUN --mount=type=cache,target=/uv-cache python -m venv /opt/evoloom \
     && /opt/build/bin/uv pip install --python /opt/evoloom --require-hashes -r /tmp/packages.txt
 RUN /opt/build/bin/uv pip install --python /opt/evoloom --no-deps /wheel/*.whl
 

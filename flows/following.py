@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ AFTER_GRACE_S = 30.0
 _POLL_S = 0.1
 
 
-class Follower:
+class Follower(ABC):
     """One child process, followed and stopped with grace. `follow` the child, then look how it
     ended."""
 
@@ -70,13 +71,13 @@ class Follower:
         if isinstance(self.caught, Exception):  # a time limit, or a mistake in here
             raise self.caught
 
+    @abstractmethod
     def _start(self) -> bool:
         """Start the child unless it was; True when it is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _tell(self) -> None:
         """Pass on what the child's files say that is new."""
-        raise NotImplementedError
 
     def _child_is_gone(self) -> bool:
         return self._child is None or self._child.poll() is not None

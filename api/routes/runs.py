@@ -88,7 +88,11 @@ def get_run(request: Request, service: Serving, key: Reader, run_id: RunId) -> R
     views: RunViews = request.app.state.run_views
     run, wanted = find_run(service, run_id)
     record = last_progress(service.runs.path(run_id)) if run else None
-    summary = views.summary(run, wanted, views.counts()) if run else of_request(wanted)  # type: ignore[arg-type]
+    if run is not None:
+        summary = views.summary(run, wanted, views.counts())
+    else:
+        assert wanted is not None  # `find_run` found one of them
+        summary = of_request(wanted)
     if record is not None and isinstance(record.get("accepted"), int):
         summary.accepted = record["accepted"]  # the snapshot may be older than the run's end
     message = service.executor.message(run_id) or (wanted.reason if wanted else None)

@@ -31,5 +31,6 @@ def worker(
         typer.echo(f"deployment {deployed.name}", err=True)
     arguments = ["worker", "start", "--pool", pool, "--type", "process", "--limit", str(limit)]
     arguments += ["--name", name] if name else []
-    # In this process's place, so that signals and restarts reach Prefect's worker itself.
+    # In this process's place, so that signals and restarts reach Prefect's worker itself. No shell: a
+    # list of our own, the pool checked above.
     os.execv(sys.executable, [sys.executable, "-m", "prefect", *arguments])  # noqa: S606

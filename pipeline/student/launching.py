@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -30,3 +31,13 @@ def launch_command(
         *("--module", "pipeline.student.worker"),
         *(str(run_dir), str(settings_file), str(interval_s)),
     ]
+
+
+def rank() -> int:
+    """Number of this process among those of a training, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

@@ -71,3 +71,12 @@ def _resident(field: str) -> int:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     raise OSError(f"{_STATUS} has no {field}")
+
+
+def device_name(device: str) -> str:
+    """What a training ran on, in words."""
+    if device == "cuda":
+        import torch
+
+        return str(torch.cuda.get_device_name())
+    return "cpu"

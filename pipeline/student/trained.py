@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,3 +194,13 @@ def _check_base(record: TrainingRecord) -> None:
         raise UsageError(
             f"training {record.run_id} was made on {record.base_folder}, where there is no model now"
         )
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """A JSON file, complete or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(value, indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipeline.errors import EvoloomError
 from pipeline.student.batching import EpochSampler
 from pipeline.student.encoding import EncodedSet, encode_examples, join_packed, pack_rows
+from pipeline.student.launching import rank, world_size
 from pipeline.student.methods import get_method
 from pipeline.student.methods.base import Method, MethodSettings, Plan
 from pipeline.student.records import read_examples
+from pipeline.student.schedule import count_steps, make_schedule, steps_in_epoch
 from pipeline.student.settings import TrainingSettings
 from pipeline.student.trained import (
     ADAPTER,
@@ -33,6 +35,7 @@ from pipeline.student.trained import (
     TrainingRecord,
     load_tokenizer,
     read_training,
+    write_json,
 )
 
 if TYPE_CHECKING:
@@ -116,18 +119,18 @@ class _Training:
         from transformers import PrinterCallback
 
         from pipeline.student import loop, reporting
-        from pipeline.student.peak import PeakMemory
+        from pipeline.student.peak import PeakMemory, device_name
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         data = self._encode()
         checkpoints = loop.list_checkpoints(self._root)
         resumed = checkpoints[-1] if checkpoints else None
-        is_first = int(os.environ.get("RANK", "0")) == 0
+        is_first = rank() == 0
         metrics_path = self._record.run_dir / METRICS
         with PeakMemory(device) as peak:
             base = self._load_base(device)
             base_loss = self._base_loss(base, data, metrics_path)
-            steps = count_steps(len(data.rows), self._settings, _world_size())
+            steps = count_steps(len(data.rows), self._settings, world_size())
             warmup = math.ceil(self._settings.warmup * steps)
             plan = Plan(steps, self._record.run_seed, warmup)
             prepared = self._method.prepare(base, self._method_settings, plan)
@@ -197,8 +200,8 @@ class _Training:
                         "stopped_early": bool(early and early.stopped),
                         "epochs": trainer.state.epoch,
                         "peak_memory_bytes": peak.read(),
-                        "device": _device_name(device),
-                        "processes": _world_size(),
+                        "device": device_name(device),
+                        "processes": world_size(),
                         "dtype": self._record.dtype,
                         "trainable_parameters": _count(prepared.model, trained_only=True),
                         "parameters": _count(prepared.model, trained_only=False),
@@ -260,7 +263,7 @@ class _Training:
         path = metrics.with_name("base.json")
         if path.exists():
             return float(json.loads(path.read_text())["held_out_loss"])
-        if _rank() != 0:
+        if rank() != 0:
             return None
         loss = held_out_loss(
             base, data.held_out.rows, self._settings.batch_size, data.tokenizer.pad_token_id,
@@ -300,7 +303,7 @@ class _Training:
             # By steps too where it is after each epoch: measured before the checkpoint of the same
             # step, so that a resume never leaves a measurement out.
             eval_strategy="steps",
-            eval_steps=settings.evaluate_every or steps_in_epoch(rows, settings, _world_size()),
+            eval_steps=settings.evaluate_every or steps_in_epoch(rows, settings, world_size()),
             metric_for_best_model="loss",
             greater_is_better=False,
             seed=self._record.run_seed % 2**32,
@@ -349,49 +352,6 @@ class _Training:
         shutil.rmtree(self._root, ignore_errors=True)  # nothing goes on from them any more
 
 
-def count_steps(rows: int, settings: TrainingSettings, processes: int) -> int:
-    """Optimiser steps of a whole training, as the trainer counts them."""
-    if settings.max_steps is not None:
-        return settings.max_steps
-    return max(1, math.ceil(settings.epochs * steps_in_epoch(rows, settings, processes)))
-
-
-def steps_in_epoch(rows: int, settings: TrainingSettings, processes: int) -> int:
-    """Optimiser steps of one pass over the rows."""
-    batches = math.ceil(rows / (settings.batch_size * processes))
-    return max(1, math.ceil(batches / settings.accumulation))
-
-
-def make_schedule(
-    settings: TrainingSettings, peak: float, steps: int, warmup: int
-) -> Callable[[int], float]:
-    """The learning rate as a share of its peak, by steps taken: it rises for `warmup` of `steps`
-    steps, then falls to its final value."""
-    last = settings.final_learning_rate / peak
-
-    def share(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        if settings.schedule == "constant":
-            return 1.0
-        done = min(1.0, (step - warmup) / max(1, steps - warmup))
-        if settings.schedule == "cosine":
-            return last + (1.0 - last) * (1.0 + math.cos(math.pi * done)) / 2.0
-        return 1.0 + (last - 1.0) * done
-
-    return share
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """A JSON file, complete or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(value, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 def _dataset(rows: list[dict[str, list[int]]]) -> Any:
     from datasets import Dataset
 
@@ -412,28 +372,12 @@ def _last_loss(trainer: Any) -> float:
     return float(trainer.evaluate()["eval_loss"])
 
 
-def _rank() -> int:
-    return int(os.environ.get("RANK", "0"))
-
-
-def _world_size() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def _count(model: Any, *, trained_only: bool) -> int:
     return sum(
         parameter.numel()
         for parameter in model.parameters()
         if parameter.requires_grad or not trained_only
     )
-
-
-def _device_name(device: str) -> str:
-    if device == "cuda":
-        import torch
-
-        return str(torch.cuda.get_device_name())
-    return "cpu"
 
 
 def _quieten() -> None:

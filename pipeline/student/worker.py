@@ -35,7 +35,8 @@ def main() -> int:
             return stop.read_text().strip() or "stopped"
         return None if owner == 0 or Path(f"/proc/{owner}").exists() else "owner gone"
 
-    from pipeline.student.training import train, write_json
+    from pipeline.student.trained import write_json
+    from pipeline.student.training import train
 
     settings = TrainingSettings.model_validate_json(settings_file.read_text())
     is_first = os.environ.get("RANK", "0") == "0"

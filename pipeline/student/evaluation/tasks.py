@@ -36,19 +36,7 @@ def read_tasks(path: Path, number: int) -> tuple[EvaluationFile, list[Evaluation
             the line and the field.
     """
     data = _read(path)
-    items: list[EvaluationItem] = []
-    for line, row in _rows(path, data):
-        name = _text(path, line, row, "id", default=f"line {line}")
-        task = _text(path, line, row, "task", default="") or path.name
-        items.append(
-            EvaluationItem(
-                file=number, number=len(items), part="tasks", name=name, task=task,
-                instruction=_text(path, line, row, "definition", is_needed=True),
-                input=_text(path, line, row, "input", default=""),
-                references=_references(path, line, row),
-                category=_text(path, line, row, "category", default="") or None,
-            )
-        )  # fmt: skip
+    items = _items(path, number, data, "tasks", "definition", "category")
     return _file(path, number, "tasks", data, items), items
 
 
@@ -65,19 +53,34 @@ def read_user_oriented(
         data = resources.files("seeds").joinpath(BUNDLED_USER_ORIENTED).read_bytes()
     else:
         data = _read(path)
+    items = _items(shown, number, data, "user_oriented", "instruction", "domain")
+    return _file(shown, number, "user_oriented", data, items), items
+
+
+def _items(
+    path: Path,
+    number: int,
+    data: bytes,
+    part: Part,
+    instruction: str,
+    category: str,
+) -> list[EvaluationItem]:
+    """The tasks of a file, whose fields for the instruction and the category are named so."""
     items: list[EvaluationItem] = []
-    for line, row in _rows(shown, data):
-        name = _text(shown, line, row, "id", default=f"line {line}")
+    for line, row in _rows(path, data):
+        name = _text(path, line, row, "id", default=f"line {line}")
+        task = _text(path, line, row, "task", default="") or path.name
         items.append(
             EvaluationItem(
-                file=number, number=len(items), part="user_oriented", name=name, task=name,
-                instruction=_text(shown, line, row, "instruction", is_needed=True),
-                input=_text(shown, line, row, "input", default=""),
-                references=_references(shown, line, row),
-                category=_text(shown, line, row, "domain", default="") or None,
+                file=number, number=len(items), part=part, name=name,
+                task=task if part == "tasks" else name,  # a user-oriented item is a task of its own
+                instruction=_text(path, line, row, instruction, is_needed=True),
+                input=_text(path, line, row, "input", default=""),
+                references=_references(path, line, row),
+                category=_text(path, line, row, category, default="") or None,
             )
         )  # fmt: skip
-    return _file(shown, number, "user_oriented", data, items), items
+    return items
 
 
 def held_out_items(

@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 
 from pipeline.student.batching import EpochSampler, draw_batches, largest_batch
+from pipeline.student.schedule import count_steps, make_schedule
 from pipeline.student.settings import TrainingSettings
-from pipeline.student.training import count_steps, make_schedule
 
 _DRAW = random.Random(5)
 LENGTHS = [_DRAW.randrange(10, 400) for _ in range(1003)]
