@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
+import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 import uvicorn
 
@@ -30,6 +33,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     _set_up_logging()
     check_address(settings)
     with (
+        _ended_by_signals(),
         _listen(settings.api.host, settings.api.port) as listener,
         open_service(settings) as service,
     ):
@@ -49,6 +53,31 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
             ws="none",
         )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+class _EndedError(BaseException):
+    """A signal asked for the end; no `except Exception` is to keep it from being one."""
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Leave the block, closing what it has opened, at SIGTERM and SIGINT.
+
+    uvicorn raises the signal once more when it has shut down; with the handler that Python starts with
+    SIGTERM would then end the process before anything is closed.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _EndedError
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except _EndedError:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def check_address(settings: Settings) -> None:

@@ -57,7 +57,7 @@ _TARGETS = {
     "root_id": ("instructions", "id"),
     "pool_id": ("instructions", "id"),
     "text_id": ("verb_nouns", "text_id"),
-    "item_id": ("evaluation_items", "item_id"),
+    "item_id": ("evaluation_items", "id"),
     "parser_version": ("parsers", "parser_version"),
 }
 """What a column of this name refers to, in whatever table it stands."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -134,6 +135,23 @@ def test_it_does_not_listen_where_everybody_could_do_everything(tmp_path: Path) 
             "serve", "--host", host, "--port", "0", "--store", store, "--set", "api.auth=off"
         )
         assert off.returncode == 2 and "no loopback address" in off.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_closes_what_it_has_opened_when_it_is_stopped(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    store = tmp_path / "evoloom.duckdb"
+    with serving(store, env={"TMPDIR": str(folder)}) as service:
+        with service.client() as client:
+            client.get("/runs").raise_for_status()
+        assert list(folder.iterdir())
+        assert service.stop(number) == 0
+        assert "Traceback" not in service.log.read_text()
+    assert not list(folder.iterdir())
+    assert not list(tmp_path.glob("*.sqlite-*"))
 
 
 def test_without_keys_it_answers_to_loopback_names_only(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,10 @@ def kill_runs(store: Path) -> None:
     """End the run processes that a service of this store has left."""
     for lock in runs_directory(store).glob("*.flow/lock"):
         text = lock.read_text()
-        if text.isdigit() and psutil.pid_exists(int(text)):
+        if not text.isdigit():
+            continue
+        # One that has ended is NoSuchProcess, and so is one that nobody has reaped yet.
+        with suppress(psutil.NoSuchProcess):
             process = psutil.Process(int(text))
             if any("order.json" in part for part in process.cmdline()):
                 process.kill()
