@@ -187,12 +187,14 @@ def held_out_loss(
     accelerator: Any = None,
     *,
     autocast: bool = False,
+    between: Callable[[], None] = lambda: None,
 ) -> float:
     """Mean loss over all response tokens; longest rows first, so that little is padded.
 
     Args:
         accelerator: where several processes share the work; None: this one does all of it.
         autocast: compute in bfloat16 what is not kept in it.
+        between: called before each batch; what it raises ends the measurement.
     """
     device = next(model.parameters()).device
     order = sorted(rows, key=lambda row: -len(row.input_ids))
@@ -204,6 +206,7 @@ def held_out_loss(
     model.train(mode=False)
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
         for batch in batches:
+            between()
             inputs = {name: value.to(device) for name, value in pad_batch(batch, pad_id).items()}
             total, count = loss_sum(model, model, inputs)
             sums += torch.stack([total.double(), count.double()])

@@ -75,7 +75,8 @@ def train(
 
     Args:
         settings: the manifest's, with operational ones as they are set now.
-        should_stop: asked after each step; a reason ends the training there, with a checkpoint.
+        should_stop: asked after each step, where a reason ends the training with a checkpoint, and
+            while the base is measured.
         on_record: told each progress record.
 
     Raises:
@@ -88,11 +89,17 @@ def train(
     _quieten()
     try:
         return _Training(record, settings, should_stop, on_record, progress_interval_s).run()
+    except _StoppedError as exc:
+        return TrainingEnd("interrupted", str(exc))
     except OSError as exc:
         raise EvoloomError(
             f"training {record.run_id}: writing to {run_dir} failed ({exc.strerror or exc}); make "
             f"room, then `evoloom resume {record.run_id}` goes on from the last checkpoint"
         ) from exc
+
+
+class _StoppedError(Exception):
+    """Asked to stop while the base was measured, before there is a step to stop after."""
 
 
 class _Training:
@@ -265,9 +272,15 @@ class _Training:
             return float(json.loads(path.read_text())["held_out_loss"])
         if rank() != 0:
             return None
+
+        def between() -> None:
+            # Of several processes the others already wait for this one: it may not leave them.
+            if world_size() == 1 and (reason := self._should_stop()) is not None:
+                raise _StoppedError(reason)
+
         loss = held_out_loss(
             base, data.held_out.rows, self._settings.batch_size, data.tokenizer.pad_token_id,
-            autocast=self._record.dtype == "bfloat16",
+            autocast=self._record.dtype == "bfloat16", between=between,
         )  # fmt: skip
         write_json(path, {"held_out_loss": loss})
         return loss

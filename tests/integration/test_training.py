@@ -208,6 +208,9 @@ def assert_same_training(one: Path, other: Path, run_id: str = RUN) -> None:
 def test_sigterm_ends_it_after_the_step_with_a_checkpoint(
     uninterrupted: Path, store: Path, base: Path, evoloom: InProcess
 ) -> None:
+    early = signalled("SIGTERM", "base", arguments(store, base, "--quiet"), store.parent)
+    assert early.returncode == 75
+    assert not (run_dir(store) / "base.json").exists()
     stopped = signalled("SIGTERM", 2, arguments(store, base, "--quiet"), store.parent)
     assert stopped.returncode == 75
     assert f"evoloom resume {RUN}" in stopped.stderr

@@ -1,7 +1,7 @@
-"""`evoloom train` that gets a signal at a chosen step, the moment its metrics are written; or at its
-end, after the last checkpoint and before the adapter is written.
+"""`evoloom train` that gets a signal at a chosen step, the moment its metrics are written; while it
+measures the base; or at its end, after the last checkpoint and before the adapter is written.
 
-    python -m tests.support.signalled_training SIGNAL STEP|end train ...
+    python -m tests.support.signalled_training SIGNAL STEP|base|end train ...
 
 Everything but the moment is real: the process, the signal, the files it leaves.
 """
@@ -15,18 +15,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows import cli
-from pipeline.student import reporting, training
+from pipeline.student import loop, reporting, training
 
 
 def main() -> None:
     number, moment = signal.Signals[sys.argv.pop(1)], sys.argv.pop(1)
-    write = reporting.MetricsFile.write
+    write, loss_sum = reporting.MetricsFile.write, loop.loss_sum
 
     def write_and_signal(self: reporting.MetricsFile, line: Mapping[str, Any]) -> None:
         write(self, line)
         if moment == str(line["step"]) and "loss" in line:
             os.kill(os.getpid(), number)
 
+    def measure_and_signal(*given: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return loss_sum(*given)
+
+    if moment == "base":
+        loop.loss_sum = measure_and_signal
     if moment == "end":
         training._Training._finish = lambda *_: os.kill(os.getpid(), number)  # type: ignore[method-assign]
     reporting.MetricsFile.write = write_and_signal  # type: ignore[method-assign]
