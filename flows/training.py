@@ -18,14 +18,14 @@ from flows.execution import Ingester
 from flows.publishing import Published, publish_store
 from flows.runs import Listener, hold, new_run_id, resume_settings
 from flows.training_data import TrainingData, load_training_data
-from flows.training_processes import count_processes, train_in_processes
+from flows.training_processes import train_in_processes
 from pipeline.config import Settings, resolve
 from pipeline.errors import EvoloomError, InterruptedRunError, UsageError
 from pipeline.manifests import check_derivation, common_parts
 from pipeline.run.driver import RunEnd
 from pipeline.student.methods import get_method
 from pipeline.student.methods.base import MethodSettings
-from pipeline.student.planning import TrainingPlan, plan_training
+from pipeline.student.planning import TrainingPlan, count_processes, plan_training
 from pipeline.student.records import write_examples
 from pipeline.student.trained import HELD_OUT, KIND, METRICS, RESULT, TRAIN
 from pipeline.teacher.weights import unpack_bundled_model

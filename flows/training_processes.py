@@ -14,33 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pipeline
-from pipeline.errors import EvoloomError, UsageError
+from pipeline.errors import EvoloomError
 from pipeline.student.launching import END_FILE, STOP_FILE, launch_command
-from pipeline.student.planning import find_device
+from pipeline.student.planning import count_processes, find_device
 from pipeline.student.settings import TrainingSettings
 from pipeline.student.worker import OWNER_VARIABLE
 
 _POLL_S = 0.2
 _LOG = "processes.log"
-
-
-def count_processes(settings: TrainingSettings) -> int:
-    """How many processes train together: as set, else one for each GPU.
-
-    Raises:
-        UsageError: more are asked for than there are GPUs.
-    """
-    device = find_device()
-    if device == "cpu":
-        return settings.processes or 1
-    import torch
-
-    there = torch.cuda.device_count()
-    if settings.processes > there:
-        raise UsageError(
-            f"training.processes = {settings.processes}: there are {there} GPUs; 0 takes them all"
-        )
-    return settings.processes or there
 
 
 def train_in_processes(

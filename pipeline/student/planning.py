@@ -23,6 +23,7 @@ from pipeline.student.memory import (
 from pipeline.student.methods import get_method
 from pipeline.student.methods.base import Method, MethodSettings
 from pipeline.student.records import Example
+from pipeline.student.schedule import count_steps
 from pipeline.student.settings import TrainingSettings
 from pipeline.student.trained import load_tokenizer
 
@@ -86,6 +87,9 @@ def plan_training(
     shape = training_shape(
         config, settings, method, method_settings, sets[0], dtype, device, run_seed, max_length
     )
+    rows = pack_rows(sets[0].rows, max_length) if settings.packing else sets[0].rows
+    steps = count_steps(len(rows), settings, count_processes(settings))
+    method.check_steps(method_settings, steps)
     parameters = count_base(config)
     size = sum(path.stat().st_size for path in base.glob("*.safetensors"))
     memory = estimate_memory(config, parameters, size, shape)
@@ -120,6 +124,25 @@ def find_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def count_processes(settings: TrainingSettings) -> int:
+    """How many processes train together: as set, else one for each GPU.
+
+    Raises:
+        UsageError: more are asked for than there are GPUs.
+    """
+    device = find_device()
+    if device == "cpu":
+        return settings.processes or 1
+    import torch
+
+    there = torch.cuda.device_count()
+    if settings.processes > there:
+        raise UsageError(
+            f"training.processes = {settings.processes}: there are {there} GPUs; 0 takes them all"
+        )
+    return settings.processes or there
 
 
 def read_config(base: Path) -> PretrainedConfig:

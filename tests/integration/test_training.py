@@ -280,6 +280,11 @@ BAD: dict[str, tuple[list[str], str]] = {
     "targets": (["--set", 'methods.lora.target_modules=["query"]'], "target_modules"),
     "method": (["--method", "lorra"], "no fine-tuning method 'lorra'"),
     "packing": (["--set", "training.packing=true"], "attention has no kernel"),
+    "too short": (
+        ["--method", "gradual_unfreezing", "--set", "methods.gradual_unfreezing.full_after=0.01",
+         "--set", "methods.gradual_unfreezing.stages=2"],
+        "training steps are too few for 2 stages",
+    ),
     "too long": (
         ["--set", "training.max_length=8", "--set", "training.too_long=drop"], "are longer than"),
     "memory": (

@@ -84,18 +84,20 @@ class AdaLora(PeftMethod[AdaLoraSettings]):
             settings.initial_rank, self.targets(config, settings), "methods.adalora.initial_rank"
         )
 
+    def check_steps(self, settings: AdaLoraSettings, total_steps: int) -> None:
+        first, last = _uncut_steps(settings, total_steps)
+        if first >= total_steps - last:
+            raise UsageError(
+                f"method adalora: {total_steps} training steps are too few to cut ranks in; train "
+                "longer, or lower methods.adalora.initial_share and final_share"
+            )
+
     def build_config(
         self, config: PretrainedConfig, settings: AdaLoraSettings, plan: Plan
     ) -> AdaLoraConfig:
         from peft import AdaLoraConfig
 
-        first = int(settings.initial_share * plan.total_steps)
-        last = int(settings.final_share * plan.total_steps)
-        if first >= plan.total_steps - last:
-            raise UsageError(
-                f"method adalora: {plan.total_steps} training steps are too few to cut ranks in; "
-                "train longer, or lower methods.adalora.initial_share and final_share"
-            )
+        first, last = _uncut_steps(settings, plan.total_steps)
         return AdaLoraConfig(
             task_type="CAUSAL_LM",
             init_r=settings.initial_rank,
@@ -162,3 +164,8 @@ class AdaLora(PeftMethod[AdaLoraSettings]):
 
 
 METHOD = AdaLora()
+
+
+def _uncut_steps(settings: AdaLoraSettings, total_steps: int) -> tuple[int, int]:
+    """How many steps at the begin and at the end cut no ranks."""
+    return int(settings.initial_share * total_steps), int(settings.final_share * total_steps)

@@ -95,6 +95,16 @@ class Method(ABC, Generic[S]):
             UsageError: names the setting, what is wrong and what would be right.
         """
 
+    def check_steps(self, settings: S, total_steps: int) -> None:
+        """Refuse a training that is too short for the method.
+
+        Args:
+            total_steps: optimiser steps that the whole training takes.
+
+        Raises:
+            UsageError: says how many steps there are and what would be right.
+        """
+
     def optimizer(self, settings: S) -> str | None:
         """The `TrainingArguments.optim` that the method asks for; None: the trainer's own."""
         return None
@@ -111,10 +121,8 @@ class Method(ABC, Generic[S]):
 
     @abstractmethod
     def prepare(self, model: PreTrainedModel, settings: S, plan: Plan) -> Prepared:
-        """Freeze what is not trained and put in what is; `model` is changed in place.
-
-        Raises:
-            UsageError: the plan is too short for the method.
+        """Freeze what is not trained and put in what is; `model` is changed in place. The plan has
+        passed `check_steps`.
         """
 
     @abstractmethod

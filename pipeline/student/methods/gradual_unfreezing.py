@@ -51,6 +51,14 @@ class GradualUnfreezing(SelectiveMethod[GradualUnfreezingSettings]):
                 f"got {settings.stages} groups of them"
             )
 
+    def check_steps(self, settings: GradualUnfreezingSettings, total_steps: int) -> None:
+        starts = schedule(settings, total_steps)
+        if len(set(starts)) < len(starts):
+            raise UsageError(
+                f"method gradual_unfreezing: {total_steps} training steps are too few for "
+                f"{settings.stages} stages; train longer, or lower methods.gradual_unfreezing.stages"
+            )
+
     def choose(self, model: PreTrainedModel, settings: GradualUnfreezingSettings) -> Set[str]:
         return {name for name, _ in model.named_parameters()}
 
@@ -59,18 +67,10 @@ class GradualUnfreezing(SelectiveMethod[GradualUnfreezingSettings]):
     ) -> Prepared:
         """All parameters require a gradient until the first step, so that the trainer gives all of
         them to its optimiser.
-
-        Raises:
-            UsageError: two stages would begin at the same step.
         """
         from pipeline.student.methods.torch_parts.unfreezing import Unfreeze
 
         starts = schedule(settings, plan.total_steps)
-        if len(set(starts)) < len(starts):
-            raise UsageError(
-                f"method gradual_unfreezing: {plan.total_steps} training steps are too few for "
-                f"{settings.stages} stages; train longer, or lower methods.gradual_unfreezing.stages"
-            )
         prepared = super().prepare(model, settings, plan)
         stages = group_by_stage(model, settings.stages)
         return Prepared(prepared.model, (Unfreeze(model, tuple(zip(starts, stages, strict=True))),))

@@ -66,10 +66,11 @@ def test_ia3_needs_names_on_an_architecture_that_peft_does_not_know() -> None:
      ("adalora", 0, {})],
 )  # fmt: skip
 def test_a_plan_that_is_too_short_is_refused(
-    name: str, steps: int, settings: dict[str, Any], cut_base: PreTrainedModel
+    name: str, steps: int, settings: dict[str, Any]
 ) -> None:
+    method = get_method(name)
     with pytest.raises(UsageError, match=f"{name}: {steps} training steps are too few"):
-        prepare(get_method(name), cut_base, steps, **settings)
+        method.check_steps(method.settings_type(**settings), steps)
 
 
 def test_adalora_refuses_schedules_that_cut_nothing() -> None:
