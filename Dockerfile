@@ -7,7 +7,7 @@
 #   docker build --target gpu -t evoloom:gpu .
 
 FROM python:3.11-slim-bookworm AS python
-ENV UV_CACHE_DIR=/uv-cache PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 DO_NOT_TRACK=1 \
+ENV UV_CACHE_DIR=/uv-cache UV_COMPILE_BYTECODE=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 DO_NOT_TRACK=1 \
     PATH=/opt/evoloom/bin:$PATH
 RUN useradd --create-home --uid 10001 evoloom \
     && install -d -o evoloom -g evoloom /data /cache /handover /prefect

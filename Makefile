@@ -13,6 +13,8 @@ SPREAD := -n 2 --dist loadfile
 
 # Of the caller's Python, none of which is to reach ours.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# Without its bytecode every process compiles torch and the rest again, 30 s of it.
+unexport PYTHONDONTWRITEBYTECODE
 
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help

@@ -21,6 +21,10 @@ MOST_THREADS = 8
 
 Progress = Callable[[str], None]
 
+_STRUCTURED_OUTPUTS = '{"backend": "xgrammar", "disable_any_whitespace": true}'
+"""JSON without white space between its parts: a small model may otherwise write nothing but that,
+which the grammar allows, until its tokens are used up."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineCommand:
@@ -52,6 +56,7 @@ def vllm_command(settings: EngineSettings, on_progress: Progress) -> EngineComma
         *("--max-num-seqs", str(settings.max_num_seqs)),
         *("--kv-cache-memory-bytes", str(int(settings.kv_cache_gib * 2**30))),
         "--enable-prompt-tokens-details",
+        *("--structured-outputs-config", _STRUCTURED_OUTPUTS),
         *(["--enforce-eager"] if settings.enforce_eager else []),
         *(_cpu_arguments(settings) if device == "cpu" else []),
         *(_lora_arguments(settings) if settings.enable_lora else []),

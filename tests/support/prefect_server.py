@@ -64,8 +64,13 @@ class PrefectServer:
             self._process = None
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Ask its API."""
-        return httpx.post(f"{self.url}/{path}", json=body, timeout=30).raise_for_status().json()
+        """Ask its API; again, as Prefect's own client does, where its database is busy (503)."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            answer = httpx.post(f"{self.url}/{path}", json=body, timeout=30)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > until:
+                return answer.raise_for_status().json()
+            time.sleep(1.0)
 
     def flow_runs(self, store: Path) -> list[dict[str, Any]]:
         """The flow runs that were started for a store, the first first."""

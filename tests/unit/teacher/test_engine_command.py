@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,12 @@ def test_gpu_gets_nothing_that_is_for_the_cpu(model: Path, monkeypatch: pytest.M
     assert "--no-enable-chunked-prefill" not in on_gpu.argv
     assert "--distributed-executor-backend" not in on_gpu.argv
     assert on_gpu.argv[on_gpu.argv.index("--dtype") + 1] == "bfloat16"
+
+
+def test_structured_outputs_have_no_room_for_white_space(model: Path) -> None:
+    argv = command(model).argv
+    config = json.loads(argv[argv.index("--structured-outputs-config") + 1])
+    assert config == {"backend": "xgrammar", "disable_any_whitespace": True}
 
 
 def test_folder_that_is_no_model(tmp_path: Path) -> None:
