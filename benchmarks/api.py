@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 import psutil
 
 from flows.publishing import publish_store
@@ -151,15 +151,18 @@ async def _load(
     latencies: list[float] = []
     statuses: dict[int, int] = {}
     headers = {"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"}
-    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
-    async with httpx.AsyncClient(
-        base_url=f"{url}/v1", headers=headers, limits=limits, timeout=60
+    # aiohttp: a request costs it a fraction of what it costs httpx, and both cores are being measured.
+    async with aiohttp.ClientSession(
+        headers=headers,
+        connector=aiohttp.TCPConnector(limit=64),
+        timeout=aiohttp.ClientTimeout(total=600),
     ) as client:
 
         async def ask(due: float, path: str) -> None:
-            answer = await client.get(path)
+            async with client.get(f"{url}/v1{path}") as answer:
+                await answer.read()
             latencies.append(time.perf_counter() - due)
-            statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
+            statuses[answer.status] = statuses.get(answer.status, 0) + 1
 
         started = time.perf_counter()
         asked = []

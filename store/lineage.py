@@ -108,56 +108,76 @@ def _ambiguous(wanted: str, rows: list[_Row]) -> str:
 
 def _roots(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> list[str]:
     """The topmost ancestors that the store has, of each."""
-    rows = connection.execute(
-        """
-        WITH RECURSIVE above AS (
-          SELECT id, parent_id FROM instructions WHERE list_contains(?, id)
-          UNION
-          SELECT parent.id, parent.parent_id
-          FROM above JOIN instructions AS parent ON parent.id = above.parent_id
-        )
-        SELECT above.id FROM above
-        LEFT JOIN instructions AS parent ON parent.id = above.parent_id WHERE parent.id IS NULL
-        """,
-        [keys],
-    ).fetchall()
-    return [str(row[0]) for row in rows]
+    # One step at a time: rows are looked up by their key, where a recursive query would join all.
+    parents: dict[str, str | None] = {}
+    roots = []
+    open_ = list(keys)
+    while open_:
+        new = list(dict.fromkeys(key for key in open_ if key not in parents))
+        found = _select(connection, "id, parent_id", "id", new)
+        parents |= dict(found)
+        above = {parent for _, parent in found if parent is not None}
+        missing = above - {key for key, _ in _select(connection, "id, parent_id", "id", [*above])}
+        roots += [key for key, parent in found if parent is None or parent in missing]
+        open_ = sorted(above - missing)
+    return roots
+
+
+def _select(
+    connection: duckdb.DuckDBPyConnection,
+    columns: str,
+    by: str,
+    keys: Sequence[str],
+    table: str = "instructions",
+) -> list[_Row]:
+    """The rows of a table whose column `by` is one of some."""
+    rows: list[_Row] = []
+    for start in range(0, len(keys), _MOST_LISTED):
+        part = keys[start : start + _MOST_LISTED]
+        # As a list of constants they are looked up, or compared while the column is scanned.
+        marks = ", ".join("?" * len(part))
+        rows += connection.execute(
+            f"SELECT {columns} FROM {table} WHERE {by} IN ({marks})", part
+        ).fetchall()
+    return rows
+
+
+_NODE = "id, parent_id, run_id, stage, position, text, state, reason, operator, round, difficulty"
 
 
 def _tree(connection: duckdb.DuckDBPyConnection, root: str) -> list[LineageNode]:
-    rows = connection.execute(
-        """
-        WITH RECURSIVE tree AS (
-          SELECT id FROM instructions WHERE id = ?
-          UNION ALL
-          SELECT child.id FROM tree JOIN instructions AS child ON child.parent_id = tree.id
-        )
-        SELECT i.id, i.parent_id, i.run_id, i.stage, i.position, i.text, i.state, i.reason,
-               i.operator, i.round, i.difficulty, coalesce(first.input, '')
-        FROM instructions AS i
-        LEFT JOIN instances AS first
-          ON first.instruction_id = i.id AND first.index = 0 AND i.stage = 'source'
-        WHERE i.id IN (SELECT id FROM tree)
-        ORDER BY i.run_id, i.position
-        """,
-        [root],
-    ).fetchall()
+    keys: dict[str, None] = {root: None}
+    level = [root]
+    while level:
+        below = (str(row[0]) for row in _select(connection, "id", "parent_id", level))
+        level = [key for key in below if key not in keys]
+        keys |= dict.fromkeys(level)
+    rows = sorted(
+        _select(connection, _NODE, "id", list(keys)), key=lambda row: (row[2], row[4], row[0])
+    )
+    sources = [str(row[0]) for row in rows if row[3] == "source"]
+    firsts = "(SELECT instruction_id, input FROM instances WHERE index = 0)"
+    inputs: dict[str, str] = dict(_select(connection, "*", "instruction_id", sources, firsts))
     by_id = {str(row[0]): row for row in rows}
     children: dict[str, list[str]] = {}
     for row in rows:
         if row[0] != root:
             children.setdefault(row[1], []).append(row[0])
-    return _in_order(root, by_id, children)
+    return _in_order(root, by_id, children, inputs)
 
 
 def _in_order(
-    root: str, by_id: Mapping[str, _Row], children: Mapping[str, list[str]]
+    root: str,
+    by_id: Mapping[str, _Row],
+    children: Mapping[str, list[str]],
+    inputs: Mapping[str, str],
 ) -> list[LineageNode]:
     nodes = []
     open_: list[tuple[str, int]] = [(root, 0)]
     while open_:
         key, level = open_.pop()
         row = by_id[key]
-        nodes.append(LineageNode(row[0], row[1], level, row[2], row[3], tuple(row[4]), *row[5:]))
+        rest = (*row[5:], inputs.get(key, ""))
+        nodes.append(LineageNode(row[0], row[1], level, row[2], row[3], tuple(row[4]), *rest))
         open_ += [(child, level + 1) for child in reversed(children.get(key, []))]
     return nodes

@@ -12,14 +12,14 @@ from store.service.reads import Reads, fetch
 
 _PLACE = "i.run_id, i.stage, i.generation, coalesce(i.item, -1), i.id"
 _COLUMNS = (
-    "i.id, i.run_id, r.kind AS method, i.stage, i.position, i.text, i.state, i.reason, i.score, "
-    "i.is_classification, i.operator, i.round, i.difficulty, i.parent_id"
+    "i.id, i.run_id, i.stage, i.position, i.text, i.state, i.reason, i.score, "
+    "i.is_classification, i.operator, i.round, i.difficulty, i.parent_id, i.text_id"
 )
-# Of the newest parser, by the project's own rule.
-_VERBS = """
-LEFT JOIN verb_nouns AS v ON v.text_id = i.text_id AND v.method = 'mended' AND v.parser_version = (
-  SELECT arg_max(parser_version, (first_used_at, parser_version)) FROM parsers
-)
+# By the project's own rule.
+_NEWEST_PARSER = "SELECT arg_max(parser_version, (first_used_at, parser_version)) FROM parsers"
+_VERBS = f"""
+JOIN verb_nouns AS v ON v.text_id = i.text_id AND v.method = 'mended'
+  AND v.parser_version = ({_NEWEST_PARSER})
 """
 
 
@@ -47,8 +47,10 @@ def list_instructions(
     parts: list[str] = []
     values: list[Any] = []
     conditions = (
-        ("i.run_id = ?", wanted.run_id), ("r.kind = ?", wanted.method), ("i.state = ?", wanted.state),
-        ("i.reason = ?", wanted.reason), ("v.verb = ?", wanted.verb), ("v.noun = ?", wanted.noun),
+        ("i.run_id = ?", wanted.run_id),
+        ("i.run_id IN (SELECT run_id FROM runs WHERE kind = ?)", wanted.method),
+        ("i.state = ?", wanted.state), ("i.reason = ?", wanted.reason), ("v.verb = ?", wanted.verb),
+        ("v.noun = ?", wanted.noun),
     )  # fmt: skip
     for condition, value in conditions:
         if value is not None:
@@ -63,16 +65,34 @@ def list_instructions(
         values += [after[0], *after]
     condition = " AND ".join(parts) or "TRUE"
     by_verb = wanted.verb is not None or wanted.noun is not None
-    # Only the page's rows are fetched whole: the order is found on narrow columns.
-    page = (
-        f"SELECT i.id FROM instructions AS i JOIN runs AS r USING (run_id) {_VERBS * by_verb} "
-        f"WHERE {condition} ORDER BY {_PLACE} LIMIT ?"
-    )
-    return reads.rows(
-        f"SELECT {_COLUMNS}, v.verb, v.noun FROM instructions AS i JOIN runs AS r USING (run_id) "
-        f"{_VERBS} WHERE i.id IN ({page}) ORDER BY {_PLACE}",
-        [*values, limit],
-    )
+    with reads.connection() as connection:
+        rows = fetch(
+            connection,
+            f"SELECT {_COLUMNS} FROM instructions AS i {_VERBS * by_verb} "
+            f"WHERE {condition} ORDER BY {_PLACE} LIMIT ?",
+            [*values, limit],
+        )
+        _add_method_and_verb(connection, rows)
+    return rows
+
+
+def _add_method_and_verb(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]]) -> None:
+    # For the page alone: joined to all instructions they would cost several times as much.
+    kinds = dict(connection.execute("SELECT run_id, kind FROM runs").fetchall())
+    (parser,) = connection.execute(_NEWEST_PARSER).fetchall()[0]
+    texts = list({row["text_id"] for row in rows}) if parser is not None else []
+    marks = ", ".join("?" * len(texts))
+    pairs = {
+        text_id: pair
+        for text_id, *pair in connection.execute(
+            "SELECT text_id, verb, noun FROM verb_nouns "
+            f"WHERE method = 'mended' AND parser_version = ? AND text_id IN ({marks})",
+            [parser, *texts],
+        ).fetchall()
+    } if texts else {}  # fmt: skip
+    for row in rows:
+        row["method"] = kinds[row["run_id"]]
+        row["verb"], row["noun"] = pairs.get(row.pop("text_id"), (None, None))
 
 
 def place_of(row: dict[str, Any]) -> list[Any]:
@@ -90,19 +110,22 @@ def find_instruction(reads: Reads, instruction_id: str) -> dict[str, Any] | None
     with reads.connection() as connection:
         found = fetch(
             connection,
-            f"SELECT {_COLUMNS}, v.verb, v.noun, i.evidence, i.blocker_source, "
-            "i.blocker_reference, i.blocker_text, i.origin, i.root_id, i.generation, i.item "
-            f"FROM instructions AS i JOIN runs AS r USING (run_id) {_VERBS} WHERE i.id = ?",
+            f"SELECT {_COLUMNS}, i.evidence, i.blocker_source, i.blocker_reference, "
+            "i.blocker_text, i.origin, i.root_id, i.generation, i.item "
+            "FROM instructions AS i WHERE i.id = ?",
             [instruction_id],
         )
         if not found:
             return None
+        _add_method_and_verb(connection, found)
         row = found[0]
         row["instances"] = fetch(
             connection,
             'SELECT id, "index", input, output, state, reason, system, further_turns '
-            'FROM instances WHERE instruction_id = ? ORDER BY "index"',
-            [instruction_id],
+            # The run and the generation let most of the table be passed over.
+            "FROM instances WHERE run_id = ? AND generation = ? AND instruction_id = ? "
+            'ORDER BY "index"',
+            [row["run_id"], row["generation"], instruction_id],
         )
         row["completions"] = _completions(connection, row)
         row["lineage"] = [

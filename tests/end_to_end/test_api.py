@@ -5,17 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from pipeline.seeds import load_seeds
 from pipeline.teacher.engine import Engine
 from store.run_directory import runs_directory
 from tests.support.api import events, serving, wait_for
 
 TARGET = 3
-
-# Under verify until it was seen to pass on an idle machine.
-pytestmark = pytest.mark.verify_api
 
 
 def test_ten_seed_tasks_become_a_dataset(engine: Engine, tmp_path: Path) -> None:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from store.run_directory import read_state, runs_directory
 from tests.integration.conftest import TeacherFactory
 from tests.support.api import events, serving, settings, task, wait_for
 from tests.support.prefect_server import PrefectServer, wait_until
 from tests.support.runs import QUICK
-
-# Under verify until it was seen to pass on an idle machine.
-pytestmark = pytest.mark.verify_api
 
 QUICKLY = {key.replace(".", "__"): value for key, value in QUICK.items()}
 
