@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
@@ -18,7 +18,8 @@ BEARER = HTTPBearer(
 )
 
 
-def service_of(request: Request) -> Service:
+# Dependencies are coroutines: a function would cost each request the way to a thread and back.
+async def service_of(request: Request) -> Service:
     """The service that a request is for."""
     service: Service = request.app.state.service
     return service
@@ -30,10 +31,10 @@ def key_of(request: Request) -> Key:
     return key
 
 
-def need(scope: Scope) -> Callable[[Request], Key]:
+def need(scope: Scope) -> Callable[[Request], Awaitable[Key]]:
     """A dependency: the key, if it has a scope."""
 
-    def check(request: Request, _: Annotated[object, Security(BEARER)] = None) -> Key:
+    async def check(request: Request, _: Annotated[object, Security(BEARER)] = None) -> Key:
         key = key_of(request)
         if not key.allows(scope):
             raise Problem(

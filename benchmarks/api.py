@@ -150,6 +150,7 @@ async def _load(
 ) -> dict[str, Any]:
     latencies: list[float] = []
     statuses: dict[int, int] = {}
+    worst: dict[int, float] = {}
     headers = {"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"}
     # aiohttp: a request costs it a fraction of what it costs httpx, and both cores are being measured.
     async with aiohttp.ClientSession(
@@ -161,7 +162,9 @@ async def _load(
         async def ask(due: float, path: str) -> None:
             async with client.get(f"{url}/v1{path}") as answer:
                 await answer.read()
-            latencies.append(time.perf_counter() - due)
+            took_s = time.perf_counter() - due
+            latencies.append(took_s)
+            worst[int(due - started)] = max(worst.get(int(due - started), 0.0), took_s)
             statuses[answer.status] = statuses.get(answer.status, 0) + 1
 
         started = time.perf_counter()
@@ -187,6 +190,7 @@ async def _load(
             "p99": round(latencies[int(len(latencies) * 0.99)] * 1000, 1),
             "max": round(latencies[-1] * 1000, 1),
         },
+        "worst_ms_by_second": [round(worst[second] * 1000) for second in sorted(worst)],
         "generator_cpu_s": round(cpu.user + cpu.system, 2),
         "seconds": round(took, 1),
     }

@@ -109,18 +109,13 @@ def _ambiguous(wanted: str, rows: list[_Row]) -> str:
 def _roots(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> list[str]:
     """The topmost ancestors that the store has, of each."""
     # One step at a time: rows are looked up by their key, where a recursive query would join all.
-    parents: dict[str, str | None] = {}
-    roots = []
-    open_ = list(keys)
-    while open_:
-        new = list(dict.fromkeys(key for key in open_ if key not in parents))
-        found = _select(connection, "id, parent_id", "id", new)
-        parents |= dict(found)
-        above = {parent for _, parent in found if parent is not None}
-        missing = above - {key for key, _ in _select(connection, "id, parent_id", "id", [*above])}
-        roots += [key for key, parent in found if parent is None or parent in missing]
-        open_ = sorted(above - missing)
-    return roots
+    found: dict[str, str | None] = {}
+    level = keys
+    while level:
+        found |= dict(_select(connection, "id, parent_id", "id", level))
+        above = {found[key] for key in level if key in found}
+        level = sorted(key for key in above if key is not None and key not in found)
+    return [key for key, parent in found.items() if parent is None or parent not in found]
 
 
 def _select(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import duckdb
 
 from store.lineage import tree_of
-from store.service.reads import Reads, fetch
+from store.service.reads import Reads, fetch, utc_text
 
 _PLACE = "i.run_id, i.stage, i.generation, coalesce(i.item, -1), i.id"
 _COLUMNS = (
@@ -72,24 +73,27 @@ def list_instructions(
             f"WHERE {condition} ORDER BY {_PLACE} LIMIT ?",
             [*values, limit],
         )
-        _add_method_and_verb(connection, rows)
+        _add_method_and_verb(reads, connection, rows)
     return rows
 
 
-def _add_method_and_verb(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]]) -> None:
+def _add_method_and_verb(
+    reads: Reads, connection: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]]
+) -> None:
     # For the page alone: joined to all instructions they would cost several times as much.
-    kinds = dict(connection.execute("SELECT run_id, kind FROM runs").fetchall())
-    (parser,) = connection.execute(_NEWEST_PARSER).fetchall()[0]
-    texts = list({row["text_id"] for row in rows}) if parser is not None else []
+    kinds = reads.kinds(connection, {row["run_id"] for row in rows})
+    texts = list({row["text_id"] for row in rows})
     marks = ", ".join("?" * len(texts))
-    pairs = {
-        text_id: pair
-        for text_id, *pair in connection.execute(
-            "SELECT text_id, verb, noun FROM verb_nouns "
-            f"WHERE method = 'mended' AND parser_version = ? AND text_id IN ({marks})",
-            [parser, *texts],
-        ).fetchall()
-    } if texts else {}  # fmt: skip
+    pairs = {}
+    if texts:
+        pairs = {
+            text_id: pair
+            for text_id, *pair in connection.execute(
+                "SELECT text_id, verb, noun FROM verb_nouns WHERE method = 'mended' "
+                f"AND parser_version = ({_NEWEST_PARSER}) AND text_id IN ({marks})",
+                texts,
+            ).fetchall()
+        }
     for row in rows:
         row["method"] = kinds[row["run_id"]]
         row["verb"], row["noun"] = pairs.get(row.pop("text_id"), (None, None))
@@ -117,16 +121,16 @@ def find_instruction(reads: Reads, instruction_id: str) -> dict[str, Any] | None
         )
         if not found:
             return None
-        _add_method_and_verb(connection, found)
+        _add_method_and_verb(reads, connection, found)
         row = found[0]
         row["instances"] = fetch(
             connection,
             'SELECT id, "index", input, output, state, reason, system, further_turns '
             # The run and the generation let most of the table be passed over.
-            "FROM instances WHERE run_id = ? AND generation = ? AND instruction_id = ? "
-            'ORDER BY "index"',
+            "FROM instances WHERE run_id = ? AND generation = ? AND instruction_id = ?",
             [row["run_id"], row["generation"], instruction_id],
         )
+        row["instances"].sort(key=itemgetter("index"))
         row["completions"] = _completions(connection, row)
         row["lineage"] = [
             {"id": node.id, "parent_id": node.parent_id, "level": node.level, "run_id": node.run_id,
@@ -142,11 +146,22 @@ def _completions(
     connection: duckdb.DuckDBPyConnection, row: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """What the teacher was asked for it: the completion that it was parsed from, and its own."""
-    return fetch(
+    item = row["item"]
+    rows = fetch(
         connection,
         "SELECT id, stage, position, attempt, state, reason, text, finish_reason, prompt_tokens, "
-        "completion_tokens, latency_s, model FROM completions "
-        "WHERE run_id = ? AND generation = ? AND (item IS NULL OR item IS NOT DISTINCT FROM ?) "
-        "ORDER BY item NULLS FIRST, answered_at, stage, attempt",
-        [row["run_id"], row["generation"], row["item"]],
+        "completion_tokens, latency_s, model, item, answered_at FROM completions "
+        "WHERE run_id = ? AND generation = ?",
+        [row["run_id"], row["generation"]],
     )
+    # A position has few; ordered by DuckDB they would cost as much again.
+    rows = [one for one in rows if one["item"] in (None, item)]
+    rows.sort(
+        key=lambda one: (
+            -1 if one["item"] is None else one["item"], utc_text(one["answered_at"]) or "",
+            one["stage"], one["attempt"],
+        )
+    )  # fmt: skip
+    for one in rows:
+        del one["item"], one["answered_at"]
+    return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ class Reads:
         self._link = snapshot_link(store_path)
         self._reader = SnapshotReader(store_path)
         self._slots = threading.BoundedSemaphore(AT_ONCE)
+        self._kinds: tuple[str | None, dict[str, str]] = (None, {})
 
     def version(self) -> str | None:
         """What the newest snapshot is known by: another after each publishing; None before the
@@ -56,6 +57,17 @@ class Reads:
         """
         with self.connection() as connection:
             return fetch(connection, sql, parameters)
+
+    def kinds(
+        self, connection: duckdb.DuckDBPyConnection, run_ids: Collection[str]
+    ) -> dict[str, str]:
+        """The kind of each run, at least of these; asked for about once for each snapshot."""
+        version, (known, kinds) = self.version(), self._kinds
+        # A connection may be older or newer than the version by one publishing.
+        if version != known or not kinds.keys() >= set(run_ids):
+            kinds = dict(connection.execute("SELECT run_id, kind FROM runs").fetchall())
+            self._kinds = (version, kinds)
+        return kinds
 
     def close(self) -> None:
         """Let go of the snapshot."""
