@@ -34,6 +34,7 @@ INSTRUCTIONS = 50_000
 RUNS = 5
 SEED_TASKS = 10_000
 BATCH = 1_000
+SETTLE_S = 10.0
 VERBS = "write describe explain list compare sort translate rewrite name find".split()
 
 
@@ -94,6 +95,7 @@ def measure_reads(service: ServiceProcess, rate: float, seconds: float) -> dict[
         ).raise_for_status()
         while client.get("/runs/busy").json()["state"] != "running":
             time.sleep(0.2)
+        time.sleep(SETTLE_S)  # its first publishing is over
         items = client.get("/instructions", params={"limit": 200}).json()["items"]
     key = service.key("read")
     paths = addresses([item["id"] for item in items])

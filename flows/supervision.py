@@ -56,11 +56,15 @@ class Supervisor(Follower):
         settings: Settings,
         listener: Listener,
         should_stop: Callable[[], bool] = lambda: False,
+        *,
+        niceness: int = 0,
     ) -> None:
         """
         Args:
             should_stop: asked often; True stops the run with grace, as SIGTERM does.
+            niceness: how far the child stands back where cores are short (setpriority(2), 0 to 19).
         """
+        self._niceness = niceness
         self.run_id = run_id
         self.run_dir = runs_directory(settings.store.path) / run_id
         super().__init__(
@@ -110,6 +114,8 @@ class Supervisor(Follower):
                 env=_child_environment(self._settings),
                 start_new_session=True,
             )
+            if self._niceness:
+                os.setpriority(os.PRIO_PROCESS, self._child.pid, self._niceness)
         return True
 
     def _tell(self) -> None:

@@ -139,8 +139,9 @@ class ProcessExecutor:
                 self._messages[run_id] = text
 
             supervisor = Supervisor(
-                request.method, run_id, settings, Listener(message=tell), stop.is_set
-            )
+                request.method, run_id, settings, Listener(message=tell), stop.is_set,
+                niceness=_NICENESS,
+            )  # fmt: skip
             supervisor.run()
             self._ended(request, settings)
         except StoppedEarlyError:
@@ -201,6 +202,9 @@ def mark_cancelled(database: ServiceDatabase, run_id: str, store_path: Path) -> 
     with contextlib.suppress(EvoloomError), HeldRun(store_path, run_id) as run:
         run.write_state("cancelled", CANCELLED)
 
+
+_NICENESS = 10
+"""A run waits for its teacher most of the time; while it publishes, who reads goes first."""
 
 MakeExecutor = Callable[[ServiceDatabase, Publisher], Executor]
 """From the service's database and its publisher to what executes runs."""
