@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from store.run_directory import runs_directory
@@ -153,6 +154,8 @@ def test_a_run_goes_on_while_the_service_is_killed_and_is_known_to_the_next(
             body = {"method": "self-instruct", "seed_set": "mine", "target": 30, "run_id": "night"}
             client.post("/runs", json=body).raise_for_status()
             wait_for(client, "night", "running")
+        (lock,) = runs_directory(store).glob("night.flow/lock")
+        assert psutil.Process(int(lock.read_text())).nice() == 10  # who reads goes first
         service.stop(signal.SIGKILL)
         with serving(store, *quick) as next_service, next_service.client(key=key) as client:
             run = wait_for(client, "night", "completed")
