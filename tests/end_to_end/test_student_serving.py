@@ -144,7 +144,7 @@ def test_an_adapter_too_weak_to_tell_is_checked_by_a_copy_scaled_by_8(
     served: Served, tmp_path: Path
 ) -> None:
     weak = tmp_path / "weak"
-    proof.scale_adapter(served.record.adapter_dir, weak, 1e-4)
+    proof.scale_adapter(served.record.adapter_dir, weak, 2e-5)
     found = served.prove("weak", weak, tmp_path)
     assert found.effect < 10 * found.disagreement
     assert found.scaled_effect is not None
