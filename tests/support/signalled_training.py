@@ -28,6 +28,7 @@ def main() -> None:
             os.kill(os.getpid(), number)
 
     def measure_and_signal(*given: Any) -> Any:
+        loop.loss_sum = loss_sum  # told once: a second time would mean at once
         os.kill(os.getpid(), number)
         return loss_sum(*given)
 
