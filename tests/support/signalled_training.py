@@ -33,7 +33,7 @@ def main() -> None:
         return loss_sum(*given)
 
     if moment == "base":
-        loop.loss_sum = measure_and_signal
+        loop.loss_sum = measure_and_signal  # type: ignore[assignment]
     if moment == "end":
         training._Training._finish = lambda *_: os.kill(os.getpid(), number)  # type: ignore[method-assign]
     reporting.MetricsFile.write = write_and_signal  # type: ignore[method-assign]
