@@ -58,7 +58,8 @@ def test_classification_mode_takes_the_output_first_path(engine: Engine, tmp_pat
     """Runs follow one another until the model has called one instruction classification; none of
     its answers is forced."""
     requests = 0
-    for seed in range(MOST_REQUESTS):
+    # On this model the third seed is the first that has one; where it has none, others follow.
+    for seed in range(2, MOST_REQUESTS):
         run_id = f"classification-{seed}"
         evoloom(
             "run", "self-instruct", "--target", "2", "--seed", str(seed), "--run-id", run_id,
