@@ -21,12 +21,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import httpx
 
 import flows
 from pipeline.errors import EvoloomError, UsageError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 _START_LIMIT_S = 180.0
 _STOP_LIMIT_S = 10.0
@@ -232,9 +235,9 @@ def main() -> None:
     _remove_home()
 
 
-def _await_end(pipe: IO[bytes], server: object) -> None:
+def _await_end(pipe: IO[bytes], server: uvicorn.Server) -> None:
     pipe.read()
-    server.should_exit = True  # type: ignore[attr-defined]
+    server.should_exit = True
     time.sleep(_STOP_LIMIT_S / 2)  # a client that stays connected holds it up
     _remove_home()
     os.kill(os.getpid(), signal.SIGKILL)

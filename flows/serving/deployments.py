@@ -180,8 +180,9 @@ def main() -> None:
     from flows.prefect_flows import FLOWS
 
     threading.Thread(target=_end_with_input, name="input", daemon=True).start()
-    deployments = [made.to_deployment(DEPLOYMENT) for made in FLOWS.values()]
-    serve(*deployments, limit=int(sys.argv[1]), print_starting_message=False)  # type: ignore[arg-type]
+    # Prefect declares that outside an event loop too it may be a coroutine.
+    deployments: list[Any] = [made.to_deployment(DEPLOYMENT) for made in FLOWS.values()]
+    serve(*deployments, limit=int(sys.argv[1]), print_starting_message=False)
 
 
 def _end_with_input() -> None:
