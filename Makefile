@@ -3,7 +3,7 @@
 ENGINE ?= cpu
 ARGS ?=
 PART ?=
-VERIFY_AREAS := run novelty evol store student api
+VERIFY_AREAS := run novelty evol store student api operations
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
