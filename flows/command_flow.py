@@ -13,7 +13,6 @@ so a command given twice has to go on where it stopped, or say that it is done.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,8 +28,7 @@ from prefect.states import Cancelled, Failed
 from flows.command_child import CommandEnd, CommandFollower
 from flows.prefect_progress import Courier
 from flows.runs import Listener
-from pipeline.config import flatten
-from pipeline.errors import EvoloomError, UsageError
+from pipeline.errors import EvoloomError
 from store.run_directory import runs_directory
 
 _LOG_EVERY_S = 30.0
@@ -140,25 +138,6 @@ def conclude(done: CommandDone, value: Any = None) -> Any:
     raise error if type(error) is not EvoloomError else CommandFailedError(str(error))
 
 
-def setting_flags(values: Mapping[str, Any]) -> list[str]:
-    """Settings by section, as flow parameters hold them, as `--set` flags; unset ones are left out.
-
-    Raises:
-        UsageError: a secret is among them.
-    """
-    flags = []
-    for key, value in flatten(values):
-        if key == "teacher.api_key" and value is not None:
-            raise UsageError(
-                "teacher.api_key is a flow parameter, which everybody can read in Prefect; change "
-                "the key and give it as EVOLOOM_TEACHER__API_KEY in the environment of the worker"
-            )
-        if value is not None and value != {}:
-            # JSON of a text, a number, a truth or a list is TOML.
-            flags += ["--set", f"{key}={json.dumps(value, ensure_ascii=False)}"]
-    return flags
-
-
 @task(name="run", cache_policy=NO_CACHE, persist_result=False)
 def _execute(call: _Call) -> State[Any] | None:
     """Follow the process that executes the command, to its end."""
@@ -184,7 +163,7 @@ def _execute(call: _Call) -> State[Any] | None:
             call.error = exc
         finally:
             call.caught = follower.caught
-            call.is_cancelled = courier.cancelled.is_set()
+    call.is_cancelled = courier.cancelled.is_set()  # after its last look
     error = call.error or (call.end.error() if call.end else None)
     return Failed(message=str(error)) if error else None
 

@@ -7,6 +7,7 @@ after a starter that died finds the lock taken, and follows that child first. Kn
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import json
@@ -91,6 +92,10 @@ class Follower(ABC):
                     return
                 self._stop_if_told()
                 time.sleep(_POLL_S)
+            except asyncio.CancelledError:
+                # By Prefect into this thread, when its server no longer knows that the flow run has
+                # a place under a limit (it was started again, or is away). The child has its work.
+                continue
             except BaseException as exc:  # noqa: BLE001  forwarded, told to the caller in `caught`
                 # As little as can be: another signal may arrive in here.
                 self._pending.append(_signal_of(exc))

@@ -8,8 +8,8 @@ from prefect import flow, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.command_flow import conclude, run_command, setting_flags
-from flows.prefect_flows import checked_run_id, resolve_parameters
+from flows.command_flow import conclude, run_command
+from flows.parameters import checked_run_id, curate_arguments, recipe_file, resolve_parameters
 from store.datasets import read_card
 from store.run_directory import runs_directory
 
@@ -26,6 +26,7 @@ def curate(
     name: str,
     sources: list[str],
     recipe: str = "clean",
+    recipe_text: str | None = None,
     settings: dict[str, Any] | None = None,
     run_id: str | None = None,
 ) -> Any:
@@ -34,18 +35,20 @@ def curate(
     name: of the dataset; its version is added.
     sources: runs that have ended, imports, dataset versions.
     recipe: one that comes with evoloom, or a file that the worker can read.
+    recipe_text: the recipe itself, where no file of the worker holds it; `recipe` names it then.
     settings: by section, on top of the worker's environment and file.
     run_id: names this execution; without it, it is the flow run's id.
     """
     store_path = resolve_parameters(settings or {}).store.path
     run_id = checked_run_id(run_id or str(runtime.flow_run.id))
-    progress = runs_directory(store_path) / f"{run_id}.flow" / "progress.jsonl"
+    folder = runs_directory(store_path) / f"{run_id}.flow"
+    progress = folder / "progress.jsonl"
     done = run_command(
         _KIND,
-        [
-            "curate", *sources, "--recipe", recipe, "--name", name, "--json", "--quiet",
-            "--progress", str(progress), "--store", str(store_path), *setting_flags(settings or {}),
-        ],
+        curate_arguments(
+            name, sources, recipe_file(recipe, recipe_text, folder), store_path, progress,
+            settings or {},
+        ),
         store_path=store_path,
         run_id=run_id,
         progress=progress,

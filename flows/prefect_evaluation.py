@@ -9,10 +9,10 @@ from prefect import flow, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.command_flow import conclude, run_command, setting_flags
+from flows.command_flow import conclude, run_command
 from flows.evaluation_report import markdown
 from flows.evaluation_results import read_results
-from flows.prefect_flows import checked_run_id, resolve_parameters
+from flows.parameters import checked_run_id, evaluate_arguments, resolve_parameters
 from store.evaluations import REPORT
 from store.run_directory import runs_directory
 
@@ -40,14 +40,11 @@ def evaluate_student(
     run_id = checked_run_id(run_id or str(runtime.flow_run.id))
     done = run_command(
         _KIND,
-        [
-            "evaluate", training, "--run-id", run_id, "--json", "--quiet",
-            "--store", str(store_path), *setting_flags(settings or {}),
-        ],
+        evaluate_arguments(training, run_id, store_path, settings or {}),
         store_path=store_path,
         run_id=run_id,
         grace_s=resolved.run.grace_s,
-    )  # fmt: skip
+    )
     if done.is_done:
         # Fails without a server; the evaluation is there.
         _leave_report(runs_directory(store_path) / run_id, return_state=True)

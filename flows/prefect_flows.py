@@ -6,7 +6,6 @@ or started again with the same run id, it resumes the run.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,20 +22,20 @@ from prefect.states import Cancelled, Failed
 from flows.analysis import analyse_after
 from flows.execution import Published, publish_store
 from flows.methods import METHODS
+from flows.parameters import checked_run_id, resolve_parameters
 from flows.prefect_progress import Courier
 from flows.prefect_report import ending, run_report
 from flows.progress import line
 from flows.runs import Listener
 from flows.supervision import Supervisor
-from pipeline.config import Settings, flatten, resolve
-from pipeline.errors import EvoloomError, UsageError
+from pipeline.config import Settings
+from pipeline.errors import EvoloomError
 from pipeline.run.driver import RunEnd
 from pipeline.self_instruct import manifest as self_instruct_manifest
 from store.run_directory import is_run
 from store.run_writer import HeldRun
 
 _LOG_EVERY_S = 30.0
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 MethodFlow = Flow[..., Any]
 """(settings by section, run id) to the run id, or to the state the flow run ends in."""
@@ -139,7 +138,7 @@ def execute(job: Job) -> State[Any] | None:
             job.error = exc
         finally:
             job.caught = supervisor.caught
-            job.is_cancelled = courier.cancelled.is_set()
+    job.is_cancelled = courier.cancelled.is_set()  # after its last look
     job.is_cut_off = courier.is_cut_off
     if job.is_cancelled:
         _note_cancelled(job)
@@ -208,35 +207,6 @@ def size_of(kind: str, settings: Settings) -> str:
     if kind == self_instruct_manifest.KIND:
         return str(settings.run.target)
     return str(settings.evol_instruct.source)
-
-
-def checked_run_id(run_id: str) -> str:
-    """The run id, if it can name a folder.
-
-    Raises:
-        UsageError: it cannot.
-    """
-    if not _RUN_ID.fullmatch(run_id):
-        raise UsageError(
-            f"run id {run_id!r}: letters, digits, '.', '_' and '-' are allowed, the first being a "
-            "letter or a digit, up to 200 of them"
-        )
-    return run_id
-
-
-def resolve_parameters(values: Mapping[str, Any]) -> Settings:
-    """The settings of a flow run: its parameters on top of the environment and the file.
-
-    Raises:
-        UsageError: a setting is unknown or wrong, or a secret is among the parameters.
-    """
-    given = dict(flatten(values))
-    if given.get("teacher.api_key") is not None:
-        raise UsageError(
-            "teacher.api_key is a flow parameter, which everybody can read in Prefect; change the key "
-            "and give it as EVOLOOM_TEACHER__API_KEY in the environment of the worker"
-        )
-    return resolve(given).settings
 
 
 def make_flow(kind: str) -> MethodFlow:

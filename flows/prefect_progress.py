@@ -32,10 +32,11 @@ class Courier:
             describe: what is said beside the bar; a record's bar is its `share_done`, 0 to 1.
         """
         self.cancelled = threading.Event()
-        """Set when the flow run was cancelled by somebody else."""
+        """Set when the flow run, or one that it is a part of, was cancelled by somebody else."""
         self.is_cut_off = False
         """Whether the server did not answer the last time."""
         self._flow_run_id = flow_run_id
+        self._watched: list[UUID] | None = None
         self._key = key
         self._describe = describe
         self._record: dict[str, Any] | None = None
@@ -77,9 +78,12 @@ class Courier:
                 self.is_cut_off = True
 
     def _exchange(self, client: SyncPrefectClient) -> None:
-        state = client.read_flow_run(self._flow_run_id).state
-        if state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED):
-            self.cancelled.set()
+        if self._watched is None:
+            self._watched = _with_parents(client, self._flow_run_id)
+        for flow_run_id in self._watched:
+            state = client.read_flow_run(flow_run_id).state
+            if state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED):
+                self.cancelled.set()
         record = self._record
         if record is None or record is self._shown:
             return
@@ -97,3 +101,14 @@ class Courier:
             update = ArtifactUpdate(data=share, description=self._describe(record))
             client.update_artifact(self._artifact_id, update)
         self._shown = record
+
+
+def _with_parents(client: SyncPrefectClient, flow_run_id: UUID) -> list[UUID]:
+    """A flow run and those that it is a step of, the nearest first."""
+    found = [flow_run_id]
+    while task_run_id := client.read_flow_run(found[-1]).parent_task_run_id:
+        parent = client.read_task_run(task_run_id).flow_run_id
+        if parent is None:
+            break
+        found.append(parent)
+    return found

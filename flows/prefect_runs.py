@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from flows.child import KEY_VARIABLE
 from flows.execution import publish_store
 from flows.methods import METHODS
+from flows.parameters import checked_run_id
 from flows.prefect_server import prefect_server
 from flows.runs import Listener, RunResult
 from pipeline.config import Settings, dump
@@ -49,7 +50,7 @@ def start_as_flow(
     with _terminable(), _key_in_environment(settings), prefect_server(listener.message) as url:
         from prefect import tags
 
-        from flows.prefect_flows import FLOWS, Job, attend, checked_run_id, flow_tags
+        from flows.prefect_flows import FLOWS, Job, attend, flow_tags
 
         if run_id is not None:
             checked_run_id(run_id)

@@ -8,8 +8,8 @@ from prefect import flow, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.command_flow import conclude, run_command, setting_flags
-from flows.prefect_flows import checked_run_id, resolve_parameters
+from flows.command_flow import conclude, run_command
+from flows.parameters import checked_run_id, resolve_parameters, train_arguments
 from flows.training_report import result_lines
 
 _KIND = "train-student"
@@ -38,14 +38,10 @@ def train_student(
     run_id = checked_run_id(run_id or str(runtime.flow_run.id))
     done = run_command(
         _KIND,
-        [
-            "train", dataset, "--run-id", run_id, "--json", "--quiet",
-            *(["--preset"] if preset else []),
-            "--store", str(resolved.store.path), *setting_flags(settings or {}),
-        ],
+        train_arguments(dataset, run_id, resolved.store.path, settings or {}, preset=preset),
         store_path=resolved.store.path,
         run_id=run_id,
-    )  # fmt: skip
+    )
     if done.is_done:
         # Fails without a server; the student is there.
         _leave_result(run_id, done.result["result"], return_state=True)
