@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.run.driver import Driver
+from pipeline.run.ledger import Ledger, StageSpending
 from pipeline.run.machine import Machine
 from pipeline.run.sender import Sender
 from pipeline.sections import PriceSettings
@@ -78,13 +79,15 @@ class ProgressReporter:
             "share_done": round(progress.share_done, 6),
             "stages": {
                 stage: {"done": counts.done, "known": counts.known,
-                        "in_flight": in_flight.get(stage, 0)}
+                        "in_flight": in_flight.get(stage, 0), **_spent(ledger, stage)}
                 for stage, counts in progress.stages.items()
             },
             "rejected": dict(progress.rejected),
             "warnings": list(progress.warnings),
             "replayed": self._driver.replayed,
             "retries": self._sender.retries,
+            "concurrency": self._sender.congestion.limit,
+            "concurrency_limit": self._sender.congestion.maximum,
             "prompt_tokens": ledger.usage.prompt_tokens,
             "cached_tokens": ledger.usage.cached_tokens,
             "completion_tokens": ledger.usage.completion_tokens,
@@ -104,6 +107,18 @@ class ProgressReporter:
         return round((completion_tokens - before) / (now - since), 1) if now > since else 0.0
 
 
+def _spent(ledger: Ledger, stage: str) -> dict[str, Any]:
+    """What a stage has used, over all resumes of the run."""
+    spending = ledger.stages.get(stage) or StageSpending()
+    return {
+        "requests": spending.requests,
+        "prompt_tokens": spending.usage.prompt_tokens,
+        "cached_tokens": spending.usage.cached_tokens,
+        "completion_tokens": spending.usage.completion_tokens,
+        "cost": round(spending.cost, 6),
+    }
+
+
 def duration(seconds: float | None) -> str:
     """`1:02:03`, `2:03` or `-`."""
     if seconds is None:
@@ -119,6 +134,12 @@ def accepted_of(record: dict[str, Any]) -> str:
     return str(record["accepted"]) if target is None else f"{record['accepted']}/{target}"
 
 
+def slowed_of(record: dict[str, Any]) -> str:
+    """`concurrency 4/16` while the teacher is asked less at once than it might be, else nothing."""
+    now, most = record.get("concurrency", 0), record.get("concurrency_limit", 0)
+    return f"concurrency {now}/{most}" if now < most else ""
+
+
 def line(record: dict[str, Any]) -> str:
     """A progress record on one line, for logs."""
     stages = "  ".join(
@@ -130,6 +151,8 @@ def line(record: dict[str, Any]) -> str:
         f"{stages} (done+in flight)  {record['tokens_per_s']:.0f} tok/s  "
         f"remaining {duration(record['remaining_s'])}"
     )
+    if slowed := slowed_of(record):
+        text += f"  {slowed}"
     if record["state"] != "running":
         text += f"  {record['state']}"
         text += f": {record['reason']}" if record["reason"] else ""
@@ -204,6 +227,8 @@ def _table(record: dict[str, Any]) -> Any:
         f"{record['tokens_per_s']:.0f} tok/s   elapsed {duration(record['elapsed_s'])}   "
         f"remaining {duration(record['remaining_s'])}   retries {record['retries']}"
     )
+    if slowed := slowed_of(record):
+        caption += f"   {slowed}"
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     table.add_column("stage")
     for name in ("done", "in flight", "waiting"):

@@ -18,6 +18,7 @@ from pipeline.api_settings import ApiSettings
 from pipeline.errors import UsageError
 from pipeline.estimate_settings import EstimateSettings
 from pipeline.evol_instruct.settings import EvolInstructSettings
+from pipeline.schedule_settings import ScheduleSettings
 from pipeline.sections import (
     CapSettings,
     NoveltySettings,
@@ -37,9 +38,11 @@ from pipeline.teacher.engine_settings import EngineSettings
 
 PREFIX = "EVOLOOM_"
 DEFAULT_FILE = Path("evoloom.toml")
-_OPERATIONAL_SECTIONS = ("engine", "api")
+_OPERATIONAL_SECTIONS = ("engine", "api", "schedule")
 SECRET_KEYS = frozenset({"teacher.api_key"})
 """Settings that are never written to a manifest and never printed."""
+# Tables with names of the user's own in them, which may hold dots: each is one setting.
+_TABLES = ("prices.models",)
 # Variables that are no settings: what `make setup` and `resolve` read.
 _OTHER_VARIABLES = frozenset({"EVOLOOM_CONFIG", "EVOLOOM_TORCH_INDEX"})
 
@@ -67,6 +70,7 @@ class Settings(BaseSettings):
     methods: MethodsSettings = Field(default_factory=MethodsSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
+    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
 
     @classmethod
     def settings_customise_sources(
@@ -151,7 +155,7 @@ def _layers(
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in values.items():
-        *parents, leaf = key.split(".")
+        *parents, leaf = _parts(key)
         place = nested
         for part in parents:
             if not isinstance(place.get(part), dict):
@@ -159,6 +163,14 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
             place = place[part]
         place[leaf] = value
     return nested
+
+
+def _parts(key: str) -> list[str]:
+    for table in _TABLES:
+        if key.startswith(f"{table}."):
+            name, _, field = key.removeprefix(f"{table}.").rpartition(".")
+            return [*table.split("."), *filter(None, (name, field))]
+    return key.split(".")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -207,6 +219,12 @@ def _refuse_mistakes(given: Mapping[str, tuple[str, Any]]) -> None:
             lines.append(f"unknown setting '{key}' ({source}){_did_you_mean(key)}")
         elif isinstance(value, bool) and known[key] is not bool:
             lines.append(f"setting '{key}' ({source}): true or false is not expected here")
+        elif key in _TABLES and isinstance(value, Mapping):
+            lines += [
+                f"setting '{key}.{name}' ({source}): true or false is not expected here"
+                for name, inner in flatten(value)
+                if isinstance(inner, bool)
+            ]
     if lines:
         raise UsageError("\n".join(lines))
 
@@ -223,9 +241,10 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) of every leaf of a nested mapping."""
+    """Yield (dotted key, value) of every leaf of a nested mapping; a table of the user's own names
+    is a leaf."""
     for key, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and f"{prefix}{key}" not in _TABLES:
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -77,7 +77,12 @@ class TeacherSettings(Section):
     re_asks: NonNegativeInt = 1
     """How often a judgement or rating that cannot be read is asked for again."""
     concurrency: int = Field(default=16, ge=1, le=1000, json_schema_extra=OPERATIONAL)
-    """Requests in flight at once."""
+    """Requests in flight at once, at most."""
+    adapt_concurrency: bool = Field(default=True, json_schema_extra=OPERATIONAL)
+    """Whether fewer are in flight while a tenth of the answers or more are failures that pass (429,
+    503, time-outs and the like): half as many each time, then step by step more again."""
+    min_concurrency: PositiveInt = Field(default=1, json_schema_extra=OPERATIONAL)
+    """Requests in flight at once that an overloaded teacher is given all the same."""
     timeout_s: PositiveFloat = Field(default=300.0, json_schema_extra=OPERATIONAL)
     """Seconds until a request without an answer counts as failed and is sent again."""
     retry_base_s: PositiveFloat = Field(default=0.1, json_schema_extra=OPERATIONAL)
@@ -127,8 +132,8 @@ class CapSettings(Section):
     """Money, in the currency of the prices."""
 
 
-class PriceSettings(Section):
-    """What the teacher costs, per million tokens, in any one currency."""
+class Prices(Section):
+    """What one model costs, per million tokens."""
 
     prompt: NonNegativeFloat = Field(default=0.0, json_schema_extra=OPERATIONAL)
     """Prompt tokens that the endpoint's cache did not hold."""
@@ -136,6 +141,19 @@ class PriceSettings(Section):
     """Prompt tokens that it held; unset: the price of other prompt tokens."""
     completion: NonNegativeFloat = Field(default=0.0, json_schema_extra=OPERATIONAL)
     """Completion tokens."""
+
+
+class PriceSettings(Prices):
+    """What the teacher costs, per million tokens, in any one currency."""
+
+    models: dict[Name, Prices] = Field(default_factory=dict, json_schema_extra=OPERATIONAL)
+    """Prices of single models, by the name that requests give: a table `[prices.models."NAME"]` with
+    `prompt`, `cached_prompt` and `completion`, which stands for that model in place of all three
+    above."""
+
+    def of(self, model: str | None) -> Prices:
+        """The prices of a model: its own, or the general ones."""
+        return self if model is None else self.models.get(model, self)
 
 
 class NoveltySettings(Section):

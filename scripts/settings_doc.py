@@ -98,6 +98,8 @@ def _name(schema: dict[str, Any]) -> str:
         return f"list of ({inner})" if "enum" in schema["items"] else f"list of {inner}s"
     if schema.get("format") == "path":
         return "path"
+    if schema.get("type") == "object":
+        return "table"
     names = {"integer": "integer", "number": "number", "boolean": "true or false", "string": "text"}
     return names[schema["type"]]
 

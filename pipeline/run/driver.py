@@ -52,14 +52,12 @@ class Driver:
         ledger: Ledger,
         sink: Sink,
         *,
-        concurrency: int,
         grace_s: float,
         give_up: frozenset[Address] = frozenset(),
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
-            concurrency: requests in flight at once.
             grace_s: seconds for the requests in flight after `stop`.
             give_up: addresses whose outcome is to be a refusal, journaled when they come up.
             on_change: called after each applied outcome.
@@ -69,7 +67,6 @@ class Driver:
         self._sender = sender
         self.ledger = ledger
         self._sink = sink
-        self._concurrency = concurrency
         self._grace_s = grace_s
         self._give_up = set(give_up)
         self._on_change = on_change
@@ -169,12 +166,14 @@ class Driver:
         self._on_change()
 
     def _send(self) -> None:
-        while self._queue and self._busy < self._concurrency:
+        while self._queue and self._busy < self._sender.congestion.limit:
             address = self._queue[0][1]
             if not self._machine.may_send(address):
                 return
             request = self._machine.request(address)
-            reservation = self.ledger.price(request.estimated_prompt_tokens(), request.max_tokens())
+            reservation = self.ledger.price(
+                request.estimated_prompt_tokens(), request.max_tokens(), request.model()
+            )
             if not self.ledger.fits(reservation):
                 if not self._in_flight:
                     self.stop("cap")
@@ -280,10 +279,14 @@ class Driver:
         return entry
 
     def _book(self, entry: JournalEntry) -> None:
-        if isinstance(entry.outcome, Completion):
-            prompt_tokens = max(entry.reserved_tokens - int(entry.parameters["max_tokens"]), 0)
-            reservation = self.ledger.price(prompt_tokens, int(entry.parameters["max_tokens"]))
-            self.ledger.spend(entry.outcome.usage, reservation)
+        stage = entry.address.stage
+        if not isinstance(entry.outcome, Completion):
+            self.ledger.refused(stage)
+            return
+        most = int(entry.parameters["max_tokens"])
+        prompt_tokens = max(entry.reserved_tokens - most, 0)
+        reservation = self.ledger.price(prompt_tokens, most, entry.parameters.get("model"))
+        self.ledger.spend(stage, entry.outcome.usage, reservation)
 
     def _unused(self) -> list[JournalEntry]:
         if not self._unclaimed:

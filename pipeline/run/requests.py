@@ -61,6 +61,10 @@ class TeacherRequest:
         """A cautious estimate, for caps: a token for every three bytes of the prompt."""
         return len(self.prompt_text().encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN + 1
 
+    def model(self) -> str:
+        """The model that is asked."""
+        return str(self.parameters.get("model", ""))
+
     def max_tokens(self) -> int:
         """The longest answer asked for, in tokens."""
         return int(self.parameters.get("max_tokens", 0))

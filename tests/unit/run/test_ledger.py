@@ -32,7 +32,7 @@ def test_a_cap_counts_what_is_spent_what_is_reserved_and_what_is_asked_for() -> 
     ledger.reserve(one)
     assert ledger.fits(ledger.price(30, 20))
     assert not ledger.fits(ledger.price(30, 21))
-    ledger.spend(Usage(5, 5), one)
+    ledger.spend("generate", Usage(5, 5), one)
     ledger.release(one)
     assert ledger.spent_tokens == 10
     assert ledger.fits(ledger.price(45, 45))
@@ -48,7 +48,7 @@ def test_a_cost_cap_prices_a_reservation_in_full() -> None:
 def test_an_answer_without_usage_is_booked_as_its_reservation() -> None:
     ledger = Ledger(CapSettings(), PRICES)
     reservation = ledger.price(100, 50)
-    ledger.spend(None, reservation)
+    ledger.spend("generate", None, reservation)
     assert ledger.spent_tokens == 150
     assert ledger.spent_cost == pytest.approx(reservation.cost)
     assert ledger.usage == Usage()
