@@ -61,9 +61,17 @@ def setting_flags(values: Mapping[str, Any]) -> list[str]:
     flags = []
     for key, value in public_settings(values):
         if value is not None and value != {}:
-            # JSON of a text, a number, a truth or a list is TOML.
-            flags += ["--set", f"{key}={json.dumps(value, ensure_ascii=False)}"]
+            flags += ["--set", f"{key}={_toml(value)}"]
     return flags
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        inner = (f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()
+                 if item is not None)  # fmt: skip
+        return f"{{{', '.join(inner)}}}"
+    # JSON of a text, a number, a truth or a list is TOML.
+    return json.dumps(value, ensure_ascii=False)
 
 
 def curate_arguments(

@@ -31,10 +31,15 @@ class ApiSettings(BaseModel):
     """`keys`: every route but /v1/health needs one. `off`, on loopback only: whoever reaches the
     port may do everything."""
     executor: Literal["auto", "process", "prefect"] = "auto"
-    """What executes runs: `prefect`, a deployment on the server that PREFECT_API_URL names;
-    `process`, supervised processes of this machine; `auto`: the former where a server is configured."""
+    """What executes runs: `prefect`, the deployments of the work pool `cpu` on the server that
+    PREFECT_API_URL names; `process`, supervised processes of this machine; `auto`: the former where
+    a server is configured."""
+    worker: bool = True
+    """Whether the service has a worker of the pool `cpu` of its own, where runs are Prefect's; off
+    where `evoloom worker` runs beside it."""
     runs_at_once: PositiveInt = 1
-    """Runs that are executed at the same time; further ones wait their turn."""
+    """Runs that are executed at the same time; further ones wait their turn. Where a worker beside
+    the service executes them, its `--limit` says how many."""
     max_target: PositiveInt = 100_000
     """Largest target of a run."""
     max_batch: PositiveInt = 1000
