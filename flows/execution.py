@@ -146,7 +146,6 @@ async def drive(
         sender,
         Ledger(settings.caps, settings.prices),
         sink or run.spool,
-        concurrency=settings.teacher.concurrency,
         grace_s=settings.run.grace_s,
         give_up=give_up,
     )

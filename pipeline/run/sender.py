@@ -1,8 +1,9 @@
 """Sends one request until it is answered: retries, the pause of an outage, the stuck address.
 
 A transport failure never becomes an outcome. The identical request is repeated, with jitter and
-with what `Retry-After` asks; when failures come in a row the run pauses and one request at a time
-probes the teacher until it is back (a half-open circuit breaker), or the outage limit is reached.
+with what `Retry-After` asks; while many fail, fewer are sent at once; when failures come in a row
+the run pauses and one request at a time probes the teacher until it is back (a half-open circuit
+breaker), or the outage limit is reached.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol
 
 from pipeline.errors import InterruptedRunError
 from pipeline.records import Address, Completion, Refusal
+from pipeline.run.congestion import Congestion
 from pipeline.run.requests import TeacherRequest
 from pipeline.sections import TeacherSettings
 from pipeline.teacher.failures import TransientTeacherError
@@ -64,6 +66,9 @@ class Sender:
         self._teacher = teacher
         self._settings = settings
         self._on_pause = on_pause
+        self.congestion = Congestion(
+            settings.concurrency, settings.min_concurrency, adapt=settings.adapt_concurrency
+        )
         self._jitter = random.Random()  # noqa: S311 - when to retry is no part of the data
         self._streak = 0
         self._answers = 0
@@ -77,6 +82,7 @@ class Sender:
     def send_no_more(self) -> None:
         """The run has what it needs: what is with the teacher may still come, nothing is sent."""
         self._closed = True
+        self.congestion.let_everybody_pass()
 
     async def ask(self, request: TeacherRequest) -> tuple[Completion | Refusal, float]:
         """The outcome of a request, and the latency in seconds of the attempt that brought it.
@@ -108,31 +114,45 @@ class Sender:
             return outcome, time.monotonic() - started
 
     async def _attempt(self, request: TeacherRequest) -> Completion | Refusal:
+        # The driver keeps to the limit with what it sends first; what is sent again waits here.
+        await self.congestion.turn()
+        self._check_open()
         if self._back.is_set():
-            return await self._counted(self._teacher.complete(request))
+            return await self._counted(request)
         # Paused: whoever holds the probe asks; the others wait for it, or for the teacher's return.
         async with self._probe:
             if self._back.is_set():
-                return await self._counted(self._teacher.complete(request))
+                return await self._counted(request)
             self._check_outage(request.address)
             await asyncio.sleep(self._settings.probe_interval_s)
             self._check_open()
-            return await self._counted(self._teacher.complete(request))
+            return await self._counted(request)
 
-    async def _counted(self, answer: Awaitable[Completion | Refusal]) -> Completion | Refusal:
+    async def _counted(self, request: TeacherRequest) -> Completion | Refusal:
+        ticket = self.congestion.sent()
         try:
-            outcome = await answer
+            outcome = await self._teacher.complete(request)
         except TransientTeacherError as exc:
+            if self._back.is_set():
+                self.congestion.failed(ticket, overload=exc.overload)
+            else:
+                self.congestion.ended()  # nobody answers a paused run, however little it asks
             self._streak += 1
             if self._streak >= self._settings.pause_after and self._back.is_set():
                 self._paused_since = time.monotonic()
                 self._back.clear()
+                self.congestion.let_everybody_pass()
                 self._on_pause(f"the teacher does not answer ({exc})")
             raise
+        except BaseException:
+            self.congestion.ended()
+            raise
+        self.congestion.answered()
         self._streak = 0
         if not self._back.is_set():
             self._paused_since = None
             self._back.set()
+            self.congestion.let_everybody_pass(self._closed)
             self._on_pause(None)
         return outcome
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # 408 and 409 are what proxies send for time-outs and conflicts that pass; 425 is 'too early'.
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
+# Of these and of 5xx: those that say that it was too much at once (529 is Anthropic's).
+_OVERLOAD_STATUS = frozenset({408, 429, 503, 504, 529})
 # A listing of models is small: whoever mistypes an address should not wait for a completion's time.
 _PREFLIGHT_S = 30.0
 # The connection pool looks at each of its connections for each request; several small pools halve
@@ -159,12 +161,14 @@ class TeacherClient:
                 )
         except TimeoutError as exc:
             raise TransientTeacherError(
-                f"no answer within teacher.timeout_s = {self._settings.timeout_s:g} s"
+                f"no answer within teacher.timeout_s = {self._settings.timeout_s:g} s",
+                overload=True,
             ) from exc
         except openai.APIStatusError as exc:
             return _refused(exc)
         except openai.APIError as exc:
-            raise TransientTeacherError(_cause(exc)) from exc
+            overload = isinstance(exc, openai.APITimeoutError)
+            raise TransientTeacherError(_cause(exc), overload=overload) from exc
         return bytes(answer.content)
 
 
@@ -210,7 +214,10 @@ def _refused(exc: openai.APIStatusError) -> Refusal:
     status = exc.status_code
     message = _message(exc)
     if status >= 500 or status in _TRANSIENT_STATUS:
-        raise TransientTeacherError(f"{status} {message}", _retry_after(exc)) from exc
+        overload = status in _OVERLOAD_STATUS
+        raise TransientTeacherError(
+            f"{status} {message}", _retry_after(exc), overload=overload
+        ) from exc
     kind = refusal_kind(f"{exc.code or ''} {message}") if status in (400, 413, 422) else None
     if kind is not None:
         return Refusal(kind, message)

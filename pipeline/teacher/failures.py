@@ -10,12 +10,16 @@ from pipeline.errors import EvoloomError, InterruptedRunError, UsageError
 class TransientTeacherError(EvoloomError):
     """Raised when the identical request may be answered if sent again.
 
-    `retry_after_s` is what the endpoint asked for, in seconds, or None.
+    `retry_after_s` is what the endpoint asked for, in seconds, or None; `overload` says that it was
+    asked too much at once (429, 503, 504, no answer in time), as far as can be told.
     """
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after_s: float | None = None, *, overload: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.overload = overload
 
 
 class FinalTeacherError(EvoloomError):

@@ -150,8 +150,8 @@ class Execution:
         self.sender = Sender(self.teacher, settings.teacher, self.pauses.append)
         self.driver = Driver(
             self.machine, self.journal, self.sender, Ledger(settings.caps, settings.prices),
-            self.sink, concurrency=settings.teacher.concurrency, grace_s=settings.run.grace_s,
-            give_up=self.give_up, on_change=lambda: on_change(self),
+            self.sink, grace_s=settings.run.grace_s, give_up=self.give_up,
+            on_change=lambda: on_change(self),
         )  # fmt: skip
         return await self.driver.run()
 
