@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import EvoloomError
+from pipeline.student.allocator import return_freed_blocks
 from pipeline.student.batching import EpochSampler
 from pipeline.student.encoding import EncodedSet, encode_examples, join_packed, pack_rows
 from pipeline.student.launching import rank, world_size
 from pipeline.student.methods import get_method
 from pipeline.student.methods.base import Method, MethodSettings, Plan
+from pipeline.student.quiet import quieten
 from pipeline.student.records import read_examples
 from pipeline.student.schedule import count_steps, make_schedule, steps_in_epoch
 from pipeline.student.settings import TrainingSettings
@@ -86,7 +88,7 @@ def train(
     record = read_training(run_dir)
     if (run_dir / RESULT).exists():
         return TrainingEnd("completed")
-    _quieten()
+    quieten()
     try:
         return _Training(record, settings, should_stop, on_record, progress_interval_s).run()
     except _StoppedError as exc:
@@ -129,6 +131,8 @@ class _Training:
         from pipeline.student.peak import PeakMemory, device_name
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cpu" and self._settings.gradient_checkpointing:
+            return_freed_blocks()  # whoever computes layers twice is short of memory, not of time
         data = self._encode()
         checkpoints = loop.list_checkpoints(self._root)
         resumed = checkpoints[-1] if checkpoints else None
@@ -391,17 +395,3 @@ def _count(model: Any, *, trained_only: bool) -> int:
         for parameter in model.parameters()
         if parameter.requires_grad or not trained_only
     )
-
-
-def _quieten() -> None:
-    """The libraries' own reports and bars say again what evoloom says."""
-    import warnings
-
-    import datasets
-    import transformers
-
-    logging: Any = transformers.utils.logging
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    warnings.filterwarnings("ignore", module=r"(peft|trl|transformers|accelerate)\b")

@@ -23,7 +23,7 @@ from pipeline.student.serving.served import (
     score_now,
     unload_adapter,
 )
-from pipeline.student.trained import TrainingRecord, load_tokenizer, read_training
+from pipeline.student.trained import RESULT, TrainingRecord, load_tokenizer, read_training
 from pipeline.teacher.engine import Engine, lease_engine
 from pipeline.teacher.engine_settings import EngineSettings
 from store.evaluations import ANSWERS, SERVING
@@ -32,9 +32,6 @@ from store.run_directory import runs_directory
 from store.snapshot import open_snapshot
 from tests.support import cli
 from tests.support.students import nursery
-
-# Not in `make test` until it has been seen to pass on an idle machine: it starts two engines of its own.
-pytestmark = pytest.mark.verify_student
 
 TRAINING = "lora-1"
 TASK_FILE = """
@@ -123,6 +120,18 @@ def evoloom(*arguments: str, cwd: Path) -> Any:
     return json.loads(done.out.splitlines()[-1]) if done.out.startswith("{") else done.out
 
 
+def test_the_training_lowers_the_held_out_loss_in_the_memory_it_was_estimated_at(
+    served: Served,
+) -> None:
+    run_dir = runs_directory(served.store) / TRAINING
+    manifest = json.loads((run_dir / "manifest.json").read_text())
+    result = json.loads((run_dir / RESULT).read_text())
+    assert result["held_out_loss"] < result["base_held_out_loss"]
+    share = manifest["estimated_memory_bytes"] / result["peak_memory_bytes"]
+    print(f"estimated memory is {share:.2f} of the measured peak")
+    assert 0.7 <= share <= 1.3
+
+
 def test_an_adapter_is_applied_and_answers_next_to_its_base(served: Served, tmp_path: Path) -> None:
     found = served.prove(TRAINING, served.record.adapter_dir, tmp_path)
     assert found.tokens >= proof.LEAST_TOKENS
@@ -140,6 +149,7 @@ def test_a_zeroed_adapter_fails_the_check(served: Served, tmp_path: Path) -> Non
         served.prove("zeroed", zeroed, tmp_path)
 
 
+@pytest.mark.verify_student
 def test_an_adapter_too_weak_to_tell_is_checked_by_a_copy_scaled_by_8(
     served: Served, tmp_path: Path
 ) -> None:
@@ -152,6 +162,7 @@ def test_an_adapter_too_weak_to_tell_is_checked_by_a_copy_scaled_by_8(
     assert found.scaled_effect >= 10 * found.scaled_disagreement
 
 
+@pytest.mark.verify_student
 def test_another_adapter_than_the_trained_one_fails_the_check(
     served: Served, tmp_path: Path
 ) -> None:
@@ -170,6 +181,7 @@ def test_another_adapter_than_the_trained_one_fails_the_check(
     unload_adapter(served.engine.base_url, "other")
 
 
+@pytest.mark.verify_student
 def test_an_engine_without_adapters_says_so(engine: Engine, served: Served) -> None:
     with pytest.raises(AdapterError, match="without engine.enable_lora"):
         load_adapter(engine.base_url, TRAINING, served.record.adapter_dir)
