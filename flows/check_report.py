@@ -21,6 +21,7 @@ def print_check(store_path: Path, *, as_json: bool) -> bool:
             "runs": report.runs,
             "at_work": list(report.at_work),
             "rows": report.rows,
+            "pruned": list(report.pruned),
         }
         print(json.dumps(value, ensure_ascii=False))
     else:
@@ -39,6 +40,9 @@ def check_lines(store_path: Path, report: CheckReport) -> list[str]:
     seen = f"{report.runs} runs, {counted}"
     if report.at_work:
         seen += f"; at work, and so looked at as far as ingested: {', '.join(report.at_work)}"
+    if report.pruned:
+        lines.append(f"pruned, so checked without a journal and not to be derived again: "
+                     f"{', '.join(report.pruned)}")  # fmt: skip
     number = len(report.findings)
     found = "nothing is wrong" if not number else f"{number} finding{'s' if number > 1 else ''}"
     return [*lines, f"{store_path}: {found} ({seen})"]

@@ -18,6 +18,7 @@ from flows.commands import (
     keys,
     lineage,
     novelty,
+    prune,
     rederive,
     report,
     resume,
@@ -45,6 +46,7 @@ app.add_typer(run.app, name="run")
 app.add_typer(runs.app, name="runs")
 app.command("resume")(resume.resume)
 app.command("rederive")(rederive.rederive)
+app.command("prune")(prune.prune)
 app.command("import")(import_.import_)
 app.command("export")(export.export)
 app.command("curate")(curate.curate)

@@ -53,7 +53,7 @@ from pipeline.student.records import read_examples
 from pipeline.teacher.client import TeacherClient
 from pipeline.teacher.served import ServedModel
 from store.evaluations import KIND, RecordedAnswers
-from store.run_directory import is_run, read_manifest, read_state, runs_directory
+from store.run_directory import is_run, read_manifest, read_pruned, read_state, runs_directory
 from store.run_writer import HeldRun, check_new_run, create_run
 
 BENCHMARKS = "benchmarks"
@@ -136,14 +136,15 @@ def resume_evaluation(
 def _hold_and_execute(run_id: str, settings: Settings, listener: Listener) -> EvaluationResult:
     store_path = settings.store.path
     listener.message(f"evaluation {run_id}")
+    run_dir = runs_directory(store_path) / run_id
+    if read_pruned(run_dir) is not None:  # only one that has ended is
+        return EvaluationResult(run_id, run_dir, read_results(run_dir), publish_store(store_path))
     with HeldRun(store_path, run_id) as run:
         if read_state(run.path).state == "completed":
             results = read_results(run.path)
         else:
             results = _execute(run, settings, listener)
-    return EvaluationResult(
-        run_id, runs_directory(store_path) / run_id, results, publish_store(store_path)
-    )
+    return EvaluationResult(run_id, run_dir, results, publish_store(store_path))
 
 
 def _contamination(plan: EvaluationPlan) -> dict[str, Any]:

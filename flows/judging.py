@@ -19,7 +19,15 @@ from pipeline.curation.judging import JudgedText, Judgement, JudgePlan, encode_t
 from pipeline.curation.records import Candidate
 from pipeline.errors import EvoloomError, InterruptedRunError
 from store.journal import read_entries
-from store.run_directory import SETTLED_STATES, is_run, read_manifest, read_state, runs_directory
+from store.pruning import spooled_entries
+from store.run_directory import (
+    SETTLED_STATES,
+    is_run,
+    read_manifest,
+    read_pruned,
+    read_state,
+    runs_directory,
+)
 from store.run_writer import JOURNAL, SOURCE, HeldRun, create_run
 
 if TYPE_CHECKING:
@@ -128,8 +136,11 @@ def build_judge_machine(manifest: Mapping[str, Any], run_dir: Path) -> JudgeMach
 
 
 def _replay(run_dir: Path) -> JudgeMachine:
+    entries = list(read_entries(run_dir / JOURNAL))
+    if read_pruned(run_dir) is not None:  # perhaps while it was read
+        entries = list(spooled_entries(run_dir))
     machine = build_judge_machine(read_manifest(run_dir).raw, run_dir)
-    for entry in read_entries(run_dir / JOURNAL):
+    for entry in entries:
         machine.apply(entry)
     return machine
 

@@ -18,7 +18,7 @@ from pipeline.records import Address, JournalEntry
 from pipeline.run.journal import ChangedRequestError, verify
 from pipeline.run.machine import Machine
 from store.journal import read_entries
-from store.run_directory import find_runs, read_manifest, runs_directory
+from store.run_directory import find_runs, read_manifest, refuse_pruned, runs_directory
 from store.run_writer import AGAINST, JOURNAL, SOURCE, HeldRun, create_run
 
 # What was copied into the run directory when the run was started.
@@ -46,11 +46,13 @@ def rederive(
 
     Raises:
         UsageError: no such run; a change that is unknown, or one that derives nothing.
+        PrunedRunError: the run has no journal any more.
     """
     find_runs(runs_directory(store_path), [source_id])
     source_dir = runs_directory(store_path) / source_id
     source = read_manifest(source_dir).raw
     method_of(source)  # before anything is written
+    refuse_pruned(source_dir, "be derived again")
     manifest = _changed_manifest(source, changes, run_id or new_run_id(source["kind"]))
     files = {
         name: (source_dir / name).read_bytes()
@@ -58,6 +60,7 @@ def rederive(
         if (source_dir / name).exists()
     }
     answers = {entry.address: entry for entry in read_entries(source_dir / JOURNAL)}
+    refuse_pruned(source_dir, "be derived again")  # meanwhile, so that nothing was read
     create_run(store_path, manifest, files)
     with HeldRun(store_path, manifest["run_id"]) as run:
         run.write_state("running")

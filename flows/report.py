@@ -121,7 +121,9 @@ def _state(run: RunSummary) -> str:
         text += f": {run.problem}"
     elif run.reason:
         text += f": {run.reason}"
-    return text + (" (ingest pending)" if run.ingest_pending else "")
+    flags = [("ingest pending", run.ingest_pending), ("pruned", run.pruned_at is not None)]
+    told = ", ".join(name for name, is_set in flags if is_set)
+    return f"{text} ({told})" if told else text
 
 
 def _as_json(detail: RunDetail, store_path: Path) -> dict[str, Any]:

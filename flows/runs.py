@@ -21,7 +21,15 @@ from pipeline.records import Address
 from pipeline.run.driver import RunEnd
 from pipeline.run.replay import check_give_up
 from store.database import check_store
-from store.run_directory import find_runs, is_run, read_manifest, read_state, runs_directory
+from store.run_directory import (
+    RunState,
+    find_runs,
+    is_run,
+    read_manifest,
+    read_pruned,
+    read_state,
+    runs_directory,
+)
 from store.run_writer import HeldRun, RunTakenError, check_new_run, create_run, follow_progress
 
 _FOLLOW_EVERY_S = 1.0
@@ -104,13 +112,17 @@ def resume_run(
     manifest = read_manifest(run_dir).raw
     method_of(manifest)  # an import or a dataset version is not to be held, let alone changed
     resolved = resume_settings(manifest, flags, config_file)
+    if (record := read_pruned(run_dir)) is not None and not give_up:
+        # Only a run that has ended is pruned, and it cannot be held any more.
+        state = read_state(run_dir)
+        listener.message(f"run {run_id} was pruned on {record.pruned_at:%Y-%m-%d}; it is done")
+        return _publish(store_path, run_id, _settled(state), resolved.settings, listener)
     with hold(store_path, run_id, wait, listener) as run:
         state = read_state(run_dir)
         if state.state in ("completed", "ceiling"):
             if give_up:
                 raise UsageError(f"run {run_id} is {state.state}: there is nothing to give up")
-            end = RunEnd("completed" if state.state == "completed" else "ceiling", state.reason)
-            return _publish(store_path, run_id, end, resolved.settings, listener)
+            return _publish(store_path, run_id, _settled(state), resolved.settings, listener)
         if run.manifest["rederived_from"]:
             raise UsageError(
                 f"run {run_id} was being derived again from {run.manifest['rederived_from']} and "
@@ -127,6 +139,11 @@ def resume_run(
                 give_up=give_up, on_progress=listener.progress,
             )  # fmt: skip
     return _publish(store_path, run_id, end, settings, listener)
+
+
+def _settled(state: RunState) -> RunEnd:
+    """The end of a run that has ended."""
+    return RunEnd("completed" if state.state == "completed" else "ceiling", state.reason)
 
 
 def is_training(store_path: Path, run_id: str) -> bool:

@@ -14,6 +14,7 @@ from store.run_directory import (
     find_runs,
     list_run_ids,
     read_manifest,
+    read_pruned,
     read_state,
     runs_directory,
     spool_path,
@@ -50,6 +51,8 @@ class RunSummary:
     finished_at: datetime | None
     elapsed_s: float | None
     problem: str | None = None
+    pruned_at: datetime | None = None
+    """When it gave up its journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ def show_run(store_path: Path, run_id: str) -> RunDetail:
     accepted = counts.count("instructions", "accepted")
     surplus = counts.count("instructions", "surplus")
     return RunDetail(
-        _summarise(rows.manifest, rows.state, accepted, surplus),
+        _summarise(runs_dir / run_id, rows.manifest, rows.state, accepted, surplus),
         rows.manifest,
         counts,
         stage_usage(rows),
@@ -124,16 +127,20 @@ def _summary(run_dir: Path, counted: _Counted | None) -> RunSummary:
     # Reading every spool on every `runs` would take minutes after a year of nights; the snapshot has
     # counted those that have not grown since.
     if counted and counted.spool_offset == size and counted.created_at == manifest.created_at:
-        return _summarise(manifest, state, counted.accepted, counted.surplus)
+        return _summarise(run_dir, manifest, state, counted.accepted, counted.surplus)
     states: dict[tuple[str, tuple[int, ...]], str] = {}
     for _, batch in read_batches(spool):
         for row in batch.instructions:
             states[row.stage, row.position] = row.state
     outcomes = list(states.values())
-    return _summarise(manifest, state, outcomes.count("accepted"), outcomes.count("surplus"))
+    accepted, surplus = outcomes.count("accepted"), outcomes.count("surplus")
+    return _summarise(run_dir, manifest, state, accepted, surplus)
 
 
-def _summarise(manifest: Manifest, state: RunState, accepted: int, surplus: int) -> RunSummary:
+def _summarise(
+    run_dir: Path, manifest: Manifest, state: RunState, accepted: int, surplus: int
+) -> RunSummary:
+    pruned = read_pruned(run_dir)
     return RunSummary(
         run_id=manifest.run_id,
         kind=manifest.kind,
@@ -148,6 +155,7 @@ def _summarise(manifest: Manifest, state: RunState, accepted: int, surplus: int)
         started_at=state.started_at,
         finished_at=state.finished_at,
         elapsed_s=state.elapsed_s,
+        pruned_at=pruned.pruned_at if pruned else None,
     )
 
 

@@ -1,7 +1,7 @@
 """Run directories as everything but the run itself sees them: names, manifest, state.
 
-They lie in `<store>.runs/RUN/`. Only the run writes there; the one exception is the flag
-`ingest_pending`, which whoever ingests the run clears.
+They lie in `<store>.runs/RUN/`. Only the run writes there. There are two exceptions: the flag
+`ingest_pending`, which whoever ingests the run clears, and pruning (`store.pruning`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,16 @@ SETTLED_STATES = frozenset({"completed", "ceiling"})
 """States in which nothing that the run admitted is still open."""
 
 
+PRUNED = "pruned.json"
+"""Says that a run gave up its journal, and when; written before the journal is removed."""
+
+
 class DamagedRunError(EvoloomError):
     """Raised when a run directory cannot be read."""
+
+
+class PrunedRunError(UsageError):
+    """Raised when something is asked of a run that takes its journal, which was pruned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +164,52 @@ def read_state(run_dir: Path) -> RunState:
         )
     except (KeyError, TypeError, ValueError) as exc:
         raise DamagedRunError(f"{path}: {type(exc).__name__}: {exc}") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedRecord:
+    """What a run gave up: when (UTC), how many bytes of journal and how many answers in it."""
+
+    pruned_at: datetime
+    bytes: int
+    entries: int
+
+
+def read_pruned(run_dir: Path) -> PrunedRecord | None:
+    """What was pruned of a run; None where it has all it ever had.
+
+    Raises:
+        DamagedRunError: the record is there and cannot be read.
+    """
+    path = run_dir / PRUNED
+    if not path.exists():
+        return None
+    raw = _read_object(path)
+    try:
+        pruned_at = parse_utc(raw["pruned_at"])
+        if pruned_at is None:
+            raise ValueError("pruned_at is empty")
+        return PrunedRecord(pruned_at, int(raw["bytes"]), int(raw["entries"]))
+    except (KeyError, TypeError, ValueError) as exc:
+        raise DamagedRunError(f"{path}: {type(exc).__name__}: {exc}") from exc
+
+
+def refuse_pruned(run_dir: Path, to_do: str) -> None:
+    """Check that a run has its journal.
+
+    Args:
+        to_do: what it is needed for, such as `be derived again`.
+
+    Raises:
+        PrunedRunError: it was pruned.
+    """
+    record = read_pruned(run_dir)
+    if record is not None:
+        raise PrunedRunError(
+            f"run {run_dir.name} was pruned on {record.pruned_at:%Y-%m-%d}: without its journal, of "
+            f"{record.entries:,} answers, it cannot {to_do}. What was made of them is still there to "
+            "be exported, queried and rebuilt; a backup from before has the journal"
+        )
 
 
 def clear_ingest_pending(run_dir: Path) -> bool:

@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,14 @@ from pipeline.errors import EvoloomError, UsageError
 from store import checked_lines
 from store.database import check_store
 from store.journal import FileJournal
-from store.run_directory import find_runs, read_manifest, read_state, runs_directory, spool_path
+from store.run_directory import (
+    find_runs,
+    read_manifest,
+    read_state,
+    refuse_pruned,
+    runs_directory,
+    spool_path,
+)
 from store.spool import Spool
 
 JOURNAL = "journal"
@@ -104,12 +111,14 @@ class HeldRun:
         Raises:
             UsageError: there is no such run.
             RunTakenError: another process holds it.
+            PrunedRunError: its journal was pruned; such a run has ended, and nothing is written there.
             DamagedRunError, DamagedFileError: its files cannot be read.
         """
         find_runs(runs_directory(store_path), [run_id])
         self.path = runs_directory(store_path) / run_id
         self._lock = _take(self.path, run_id)
         try:
+            refuse_pruned(self.path, "be executed")
             self.manifest = read_manifest(self.path).raw
             self.journal = FileJournal(self.path / JOURNAL)
             self.spool = Spool(spool_path(self.path))
@@ -199,6 +208,20 @@ def _open_progress(path: Path) -> TextIO:
     if is_torn:
         progress.write("\n")
     return progress
+
+
+@contextmanager
+def taken(run_dir: Path) -> Iterator[None]:
+    """Keep a run from being executed, without opening its files.
+
+    Raises:
+        RunTakenError: another process executes it.
+    """
+    lock = _take(run_dir, run_dir.name)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _take(run_dir: Path, run_id: str) -> int:

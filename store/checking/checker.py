@@ -18,7 +18,7 @@ from store.checking.snapshots import check_snapshot
 from store.compacting import fingerprint, tables
 from store.database import StoreBusyError, create_database, quoted
 from store.live_copy import open_copy
-from store.run_directory import list_run_ids, runs_directory
+from store.run_directory import PRUNED, list_run_ids, runs_directory
 from store.run_writer import is_held
 
 
@@ -31,6 +31,8 @@ class CheckReport:
     at_work: tuple[str, ...]
     """Runs that a process was executing: what they have written since is not counted missing."""
     rows: dict[str, int]
+    pruned: tuple[str, ...] = ()
+    """Runs that gave up their journal: they are compared without it, and cannot be derived again."""
 
 
 def check(store_path: Path, *, on_run: Callable[[str], None] = lambda run_id: None) -> CheckReport:
@@ -78,7 +80,8 @@ def check(store_path: Path, *, on_run: Callable[[str], None] = lambda run_id: No
         raise
     except (EvoloomError, duckdb.Error) as exc:
         findings.append(Finding(str(store_path), str(exc), remedies.rebuild))
-    return CheckReport(tuple(findings), len(run_ids), tuple(sorted(at_work)), rows)
+    pruned = tuple(run_id for run_id in run_ids if (runs_dir / run_id / PRUNED).exists())
+    return CheckReport(tuple(findings), len(run_ids), tuple(sorted(at_work)), rows, pruned)
 
 
 def _without_directory(

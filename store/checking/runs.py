@@ -16,6 +16,7 @@ from store.run_directory import (
     SETTLED_STATES,
     Manifest,
     read_manifest,
+    read_pruned,
     read_state,
     spool_path,
 )
@@ -91,9 +92,15 @@ def _compare(
     yield from _differences(scratch, run_id, "runs", columns, remedies.rebuild)
     if not is_at_work and not waiting:
         yield from _differences(scratch, run_id, "runs", f"run_id, {_CHANGING}", remedies.ingest)
+    state = read_state(run_dir).state
+    found = []
     if _has_journal(scratch, run_dir):
-        is_whole = not is_at_work and not waiting and read_state(run_dir).state in SETTLED_STATES
-        yield from check_journal(scratch, run_dir, remedies, is_whole=is_whole)
+        is_whole = not is_at_work and not waiting and state in SETTLED_STATES
+        found = list(check_journal(scratch, run_dir, remedies, is_whole=is_whole))
+    if read_pruned(run_dir) is None:  # looked at last: it may have been pruned just now
+        yield from found
+    elif state not in SETTLED_STATES:
+        yield Finding(where, f"is {state}, though it was pruned", remedies.restore)
 
 
 def _has_journal(scratch: duckdb.DuckDBPyConnection, run_dir: Path) -> bool:

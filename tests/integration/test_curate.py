@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.retention import prune
 from store.datasets import content_hash_of, read_summary
 from store.journal import read_entries
 from store.run_directory import is_run, list_run_ids, read_state, runs_directory
@@ -255,6 +257,14 @@ class TestJudging:
         assert len(teacher.requests()) == asked
         shown = evoloom("runs", "show", run_id).out
         assert "of 6 texts rated" in shown
+
+        # Also without the journal: the spool has the answers.
+        assert [run.run_id for run in prune(tmp_path / "evoloom.duckdb", timedelta(0)).pruned] == [
+            run_id
+        ]
+        pruned = curate(evoloom, *self.flags(teacher))
+        assert (pruned["created"], pruned["content_hash"]) == (False, made["content_hash"])
+        assert len(teacher.requests()) == asked
 
     def test_killed_in_the_middle_it_goes_on_where_it_was(
         self, evoloom: InProcess, tmp_path: Path, scripted_teacher: TeacherFactory

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.retention import prune
 from store.evaluations import ANSWERS, KIND
 from store.journal import read_entries
 from store.run_directory import read_state, runs_directory
@@ -177,6 +179,14 @@ def _again_takes_the_recorded_answers(
     shown = evoloom("runs", "show", "eval-1", "--store", str(store))
     assert shown.code == 0
     assert f"training {TRAINING} against its base" in shown.out
+    # Without its journals it is what it was, and nobody is asked again.
+    assert [run.run_id for run in prune(store, timedelta(0), ["eval-1"]).pruned] == ["eval-1"]
+    requests = len(judge.requests())
+    done = evoloom(*arguments(store, "--json", teacher__base_url=judge.url))
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["comparisons"] == first["comparisons"]
+    assert len(judge.requests()) == requests
+    assert evoloom("store", "check", "--store", str(store)).code == 0
 
 
 def test_killed_and_started_again_nothing_is_asked_twice(store: Path) -> None:

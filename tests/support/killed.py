@@ -2,7 +2,7 @@
 
     python -m tests.support.killed STORE ACTION KILL_AT
 
-ACTION is `ingest`, `publish` or `rebuild`, or `nights`: run after run is written, ingested and
+ACTION is `ingest`, `publish`, `rebuild` or `prune`, or `nights`: run after run is written, ingested and
 published, its generation printed, until somebody kills the process from outside. A point is a line
 of code of the modules that write, about to be run; at the KILL_AT-th the process sends itself
 SIGKILL. With KILL_AT 0 nothing is killed and the number of points is printed. A line of code is what
@@ -20,12 +20,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from store import database, rebuild, snapshot
+from flows import retention
+from store import database, pruning, rebuild, snapshot
 from store import ingest as ingest_module
 from store.run_directory import list_run_ids, runs_directory
 from tests.support.run_directories import SyntheticRun, write_run
 
-_WRITERS = {module.__file__ for module in (database, ingest_module, rebuild, snapshot)}
+_WRITERS = {module.__file__ for module in
+            (database, ingest_module, rebuild, snapshot, pruning, retention)}  # fmt: skip
 CHUNK_BATCHES = 20
 
 
@@ -51,6 +53,7 @@ def main(store_path: Path, action: str, kill_at: int) -> None:
         "ingest": ingest_module.ingest,
         "publish": snapshot.publish,
         "rebuild": rebuild.rebuild,
+        "prune": lambda path: retention.prune(path, retention.parse_age("30d")),
     }
     sys.settrace(on_call)
     actions[action](store_path)
