@@ -77,12 +77,15 @@ class Sender:
         self._back = asyncio.Event()
         self._back.set()
         self._closed = False
+        self._naps: set[asyncio.Future[None]] = set()
         self.retries = 0
 
     def send_no_more(self) -> None:
         """The run has what it needs: what is with the teacher may still come, nothing is sent."""
         self._closed = True
         self.congestion.let_everybody_pass()
+        for nap in self._naps:
+            nap.cancel()
 
     async def ask(self, request: TeacherRequest) -> tuple[Completion | Refusal, float]:
         """The outcome of a request, and the latency in seconds of the attempt that brought it.
@@ -124,7 +127,7 @@ class Sender:
             if self._back.is_set():
                 return await self._counted(request)
             self._check_outage(request.address)
-            await asyncio.sleep(self._settings.probe_interval_s)
+            await self._nap(self._settings.probe_interval_s)
             self._check_open()
             return await self._counted(request)
 
@@ -170,11 +173,25 @@ class Sender:
             )
 
     async def _after_failure(self, failures: int, error: TransientTeacherError) -> None:
-        if not self._back.is_set():
-            return  # the probe's interval paces a paused run
+        limit = self._settings.outage_limit_s
+        if self._paused_since is not None:
+            if error.retry_after_s is None:
+                return  # the probe's interval paces a paused run
+            limit -= time.monotonic() - self._paused_since
         longest = self._settings.retry_max_s
         wait = min(longest, self._settings.retry_base_s * 2.0 ** min(failures - 1, 30))
         wait *= self._jitter.uniform(0.5, 1.0)
         if error.retry_after_s is not None:
-            wait = error.retry_after_s + self._jitter.uniform(0.0, 0.1)
-        await asyncio.sleep(wait)
+            # Who asks for a day's wait must not keep the run from seeing that this is an outage.
+            wait = min(error.retry_after_s + self._jitter.uniform(0.0, 0.1), max(limit, 0.0))
+        await self._nap(wait)
+
+    async def _nap(self, seconds: float) -> None:
+        """Sleep, but not longer than the run has use for what is to be sent."""
+        nap = asyncio.ensure_future(asyncio.sleep(seconds))
+        self._naps.add(nap)
+        try:
+            await asyncio.wait((nap,))
+        finally:
+            self._naps.discard(nap)
+            nap.cancel()

@@ -236,7 +236,7 @@ class ScriptedTeacher:
         self.options = options
         self.clock = random.Random()
         self.log = options.log.open("a", buffering=1) if options.log else None
-        self.served = 0
+        self.served = self.matched = 0
         self.rules = json.loads(options.rules.read_text()) if options.rules else []
         self.in_flight = 0
         self.slots = asyncio.Semaphore(options.slots) if options.slots else None
@@ -321,7 +321,9 @@ class ScriptedTeacher:
         if self.stuck and self.stuck.search(prompt):
             return 500
         if self.faulty:
-            return int(self.options.fault_status) if self.faulty.search(prompt) else 200
+            self.matched += bool(self.faulty.search(prompt))
+            is_faulty = self.faulty.search(prompt) and self.matched > self.options.fault_skip
+            return int(self.options.fault_status) if is_faulty else 200
         if self.options.fail_after is not None and self.served >= self.options.fail_after:
             return int(self.options.fault_status)
         if self.clock.random() < self.options.fault_rate:
@@ -336,8 +338,8 @@ def encode(status: int, value: Any) -> bytes:
     return head.encode() + body
 
 
-async def serve(options: argparse.Namespace) -> None:
-    teacher = ScriptedTeacher(options)
+async def serve(teacher: ScriptedTeacher) -> None:
+    options = teacher.options
     server = await asyncio.start_server(
         teacher.connection, "127.0.0.1", options.port, limit=2**22, backlog=512
     )
@@ -346,7 +348,7 @@ async def serve(options: argparse.Namespace) -> None:
         await server.serve_forever()
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--model", default="scripted")
@@ -361,12 +363,16 @@ def main() -> None:
     parser.add_argument("--fault-status", type=int, default=500)
     parser.add_argument("--fault-message", default="scripted fault")
     parser.add_argument("--fault-prompt", help="only prompts that match this get the fault")
+    parser.add_argument("--fault-skip", type=int, default=0, help="so many of them do not")
     parser.add_argument("--fail-after", type=int)
     parser.add_argument("--stuck", help="prompts that match this always fail with 500")
     parser.add_argument("--hang", help="prompts that match this are never answered")
     parser.add_argument("--no-usage", action="store_true")
-    options = parser.parse_args(sys.argv[1:])
-    asyncio.run(serve(options))
+    return parser
+
+
+def main() -> None:
+    asyncio.run(serve(ScriptedTeacher(arguments().parse_args(sys.argv[1:]))))
 
 
 if __name__ == "__main__":
