@@ -50,7 +50,7 @@ from pipeline.student.evaluation.questions import JUDGE, judge_questions
 from pipeline.student.evaluation.records import STUDENTS, EvaluationFile, EvaluationItem, Student
 from pipeline.student.evaluation.scoring import text_of
 from pipeline.student.records import read_examples
-from pipeline.teacher.client import TeacherClient
+from pipeline.teacher.places import TeacherPlace, connect
 from pipeline.teacher.served import ServedModel
 from store.evaluations import KIND, RecordedAnswers
 from store.run_directory import is_run, read_manifest, read_pruned, read_state, runs_directory
@@ -170,7 +170,7 @@ def _judge_model(settings: Settings) -> ServedModel:
     """The teacher's model; an endpoint is asked, the local engine's is known."""
     if not (settings.evaluation.judge and settings.evaluation.user_oriented):
         return ServedModel("")
-    if settings.teacher.base_url is None:
+    if not settings.teacher.addresses:
         return ServedModel(settings.engine.model, "vllm")
     with open_teacher(settings) as place:
         return place.model
@@ -298,16 +298,16 @@ def _ask_judge(
     teacher = settings.teacher.model_copy(update={"model": plan.judge.model})
     judging = settings.model_copy(update={"teacher": teacher})
 
-    async def ask(base_url: str) -> RunEnd:
-        async with TeacherClient(base_url, judging.teacher) as client:
-            return await drive(run, machine, judging, client, on_progress=listener.progress)
+    async def ask(place: TeacherPlace) -> RunEnd:
+        async with connect(place, judging.teacher) as teachers:
+            return await drive(run, machine, judging, teachers, on_progress=listener.progress)
 
     if is_answered(run.journal, questions, settings.teacher.re_asks):
         end = asyncio.run(drive(run, machine, judging, Nobody()))
     else:
         listener.message(f"{plan.judge.model} judges {len(questions) // 2} pairs of answers")
         with open_teacher(judging, listener.message) as place:
-            end = asyncio.run(ask(place.base_url))
+            end = asyncio.run(ask(place))
     if end.state != "completed":
         raise InterruptedPhaseError(end)
     return {question.position: machine.outcome(JUDGE, question.position)

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.asking import structured_output
 from pipeline.config import Settings
 from pipeline.errors import UsageError
-from pipeline.evol_instruct.manifest import structured_output
 from pipeline.manifests import common_parts
 from pipeline.prompting import load_templates
 from pipeline.student.evaluation.benchmarks import BenchmarkPlan, check_harness
@@ -189,7 +189,7 @@ def _judge(settings: Settings, model: ServedModel, files: Sequence[EvaluationFil
     judge = Judge(
         model.name,
         teacher.api,
-        structured_output(settings, model),
+        structured_output(teacher, model),
         load_templates([PROMPT], teacher.api, settings.prompts.directory),
         settings.evaluation.judge_max_tokens,
         frozenset(teacher.drop_parameters),

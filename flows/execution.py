@@ -7,8 +7,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,9 +23,15 @@ from pipeline.run.journal import Journal
 from pipeline.run.ledger import Ledger
 from pipeline.run.machine import Machine
 from pipeline.run.sender import Sender, Teacher
-from pipeline.teacher.client import TeacherClient
+from pipeline.run.senders import Sending, StageSenders
 from pipeline.teacher.engine import lease_engine
-from pipeline.teacher.served import ServedModel
+from pipeline.teacher.places import (
+    StageTeachers,
+    TeacherPlace,
+    connect,
+    find_models,
+    needs_teacher,
+)
 from store.database import StoreBusyError
 from store.ingest import ingest
 from store.run_writer import HeldRun
@@ -35,35 +40,29 @@ from store.snapshot import publish
 _INGEST_PATIENCE_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class TeacherPlace:
-    """Where the teacher of a run is: its address, and the model the pre-flight resolved."""
-
-    base_url: str
-    model: ServedModel
-
-
 @contextlib.contextmanager
 def open_teacher(
-    settings: Settings, on_message: Callable[[str], None] = lambda text: None
+    settings: Settings,
+    on_message: Callable[[str], None] = lambda text: None,
+    stages: Sequence[str] = (),
 ) -> Iterator[TeacherPlace]:
-    """The configured endpoint, or the local engine for as long as the context lasts; checked.
+    """The configured endpoints, or the local engine for as long as the context lasts; checked.
+
+    Args:
+        stages: those that ask; what is set for single ones of them counts.
 
     Raises:
         TeacherSetupError: unreachable, key refused, model not served.
         EngineError: the local engine does not start.
     """
     with contextlib.ExitStack() as stack:
-        base_url = settings.teacher.base_url
-        if base_url is None:
+        addresses = settings.teacher.addresses
+        if not needs_teacher(settings.teacher, stages):
+            addresses = ()
+        elif not addresses:
             engine = stack.enter_context(lease_engine(settings.engine, on_progress=on_message))
-            base_url = engine.base_url
-        yield TeacherPlace(base_url, asyncio.run(_preflight(base_url, settings)))
-
-
-async def _preflight(base_url: str, settings: Settings) -> ServedModel:
-    async with TeacherClient(base_url, settings.teacher) as client:
-        return await client.preflight()
+            addresses = (engine.base_url,)
+        yield TeacherPlace(addresses, find_models(settings.teacher, addresses, stages, on_message))
 
 
 def execute(
@@ -82,18 +81,37 @@ def execute(
     Raises:
         EvoloomError: the run cannot go on; its state says why.
     """
-    run.write_state("running")
     ingester = Ingester(run, store_path, settings.store.ingest_interval_s)
     try:
+        run.write_state("running")
         with ingester:
             end = asyncio.run(_drive(run, machine, settings, place, give_up, on_progress))
+        run.spool.sync()
+        run.write_state(end.state, end.reason)
+    except OSError as exc:
+        error = _unwritable(run, exc)
+        _note_failure(run, error)
+        raise error from exc
     except BaseException as exc:
-        interrupted = isinstance(exc, (KeyboardInterrupt, InterruptedRunError))
-        run.write_state("interrupted" if interrupted else "failed", str(exc) or type(exc).__name__)
+        _note_failure(run, exc)
         raise
-    run.spool.sync()
-    run.write_state(end.state, end.reason)
     return end
+
+
+def _note_failure(run: HeldRun, error: BaseException) -> None:
+    is_interrupted = isinstance(error, (KeyboardInterrupt, InterruptedRunError))
+    # A disk that is full may hold no state either: then it stays what it was, as after a kill.
+    with contextlib.suppress(OSError):
+        run.write_state(
+            "interrupted" if is_interrupted else "failed", str(error) or type(error).__name__
+        )
+
+
+def _unwritable(run: HeldRun, error: OSError) -> InterruptedRunError:
+    return InterruptedRunError(
+        f"run {run.path.name}: writing to {run.path} failed ({error.strerror or error}); what "
+        f"was journaled is safe. Make room, then `evoloom resume {run.path.name}`"
+    )
 
 
 async def _drive(
@@ -104,8 +122,8 @@ async def _drive(
     give_up: frozenset[Address],
     on_progress: Callable[[dict[str, Any]], None],
 ) -> RunEnd:
-    async with TeacherClient(place.base_url, settings.teacher) as client:
-        return await drive(run, machine, settings, client, give_up, on_progress)
+    async with connect(place, settings.teacher) as teachers:
+        return await drive(run, machine, settings, teachers, give_up, on_progress)
 
 
 class DrainableJournal(Journal, Protocol):
@@ -135,10 +153,14 @@ async def drive(
         journal, sink: where answers and rows go instead of the run's journal and spool.
 
     Raises:
-        EvoloomError: the machine cannot go on, or the disk is full.
+        EvoloomError: the machine cannot go on.
+        InterruptedRunError: the run directory cannot be written, as where the disk is full.
     """
     reporter = ProgressReporter(run, machine, settings.prices, on_progress)
-    sender = Sender(teacher, settings.teacher, reporter.paused)
+    sender: Sending = Sender(teacher, settings.teacher, reporter.paused)
+    if isinstance(teacher, StageTeachers):
+        reporter.warn(teacher.warnings)
+        sender = StageSenders(teacher.default, teacher.stages, settings.teacher, reporter.paused)
     own: DrainableJournal = run.journal if journal is None else journal
     driver = Driver(
         machine,
@@ -155,10 +177,7 @@ async def drive(
         with _signals(driver):
             end = await driver.run()
     except OSError as exc:
-        raise EvoloomError(
-            f"run {run.path.name}: writing to {run.path} failed ({exc.strerror or exc}); what "
-            f"was journaled is safe. Make room, then `evoloom resume {run.path.name}`"
-        ) from exc
+        raise _unwritable(run, exc) from exc
     finally:
         reporting.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -15,7 +15,7 @@ from pipeline.curation.judge_manifest import (
     judging_plan_of,
     load_judge_templates,
 )
-from pipeline.curation.judging import JudgedText, Judgement, JudgePlan, encode_texts
+from pipeline.curation.judging import STAGE, JudgedText, Judgement, JudgePlan, encode_texts
 from pipeline.curation.records import Candidate
 from pipeline.errors import EvoloomError, InterruptedRunError
 from store.journal import read_entries
@@ -100,13 +100,14 @@ class TeacherJudge:
             return _replay(run_dir)
         from flows.execution import execute, open_teacher
 
-        with open_teacher(settings, self._on_message) as place:
+        with open_teacher(settings, self._on_message, JudgeMachine.stages) as place:
             if not is_run(store_path, run_id):
                 manifest = build_judge_manifest(
                     run_id, settings, plan, self._seed, place.model, texts
                 )
                 create_run(store_path, manifest, {SOURCE: texts})
-            self._on_message(f"run {run_id} asks {place.model.name}")
+            asked = place.model.stages.get(STAGE, place.model)
+            self._on_message(f"run {run_id} asks {asked.name}")
             with HeldRun(store_path, run_id) as run:
                 machine = build_judge_machine(run.manifest, run.path)
                 end = execute(
@@ -119,15 +120,16 @@ class TeacherJudge:
     def _model_name(self) -> str:
         """What the teacher's model is called, without starting the local engine for it."""
         settings = self._settings
-        if settings.teacher.model:
-            return settings.teacher.model
-        if settings.teacher.base_url is None:
+        teacher = settings.teacher.for_stage(STAGE)
+        if teacher.model:
+            return teacher.model
+        if not teacher.addresses:
             engine = settings.engine
             return f"{engine.model} {engine.model_path or 'bundled'} {engine.dtype}"
         from flows.execution import open_teacher
 
-        with open_teacher(settings) as place:
-            return place.model.name
+        with open_teacher(settings, stages=JudgeMachine.stages) as place:
+            return place.model.stages.get(STAGE, place.model).name
 
 
 def build_judge_machine(manifest: Mapping[str, Any], run_dir: Path) -> JudgeMachine:

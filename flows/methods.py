@@ -11,6 +11,7 @@ from flows.judging import build_judge_machine
 from flows.sources import copy_against, copy_source, read_against
 from pipeline.config import Settings
 from pipeline.curation import judge_manifest
+from pipeline.curation.judge_machine import JudgeMachine
 from pipeline.errors import UsageError
 from pipeline.estimates import Estimate
 from pipeline.evol_instruct import manifest as evol_instruct
@@ -31,6 +32,8 @@ class Method:
     """One kind of run."""
 
     kind: str
+    stages: tuple[str, ...]
+    """Stages that ask a teacher, in the order in which they are sent."""
     copy_files: Callable[[Settings], dict[str, bytes]]
     """Copies of what the run stands on, for its directory, by file name."""
     build_manifest: Callable[[str, Settings, ServedModel, Files], dict[str, Any]]
@@ -58,7 +61,7 @@ def _against(settings: Settings) -> dict[str, bytes]:
 def _self_instruct_manifest(
     run_id: str, settings: Settings, model: ServedModel, files: Files
 ) -> dict[str, Any]:
-    return self_instruct.build_manifest(run_id, settings, model.name)
+    return self_instruct.build_manifest(run_id, settings, model)
 
 
 def _self_instruct_machine(manifest: Mapping[str, Any], run_dir: Path) -> Machine:
@@ -100,6 +103,7 @@ METHODS = {
     for method in (
         Method(
             self_instruct.KIND,
+            SelfInstructMachine.stages,
             _against,
             _self_instruct_manifest,
             _self_instruct_machine,
@@ -107,12 +111,20 @@ METHODS = {
         ),
         Method(
             evol_instruct.KIND,
+            EvolInstructMachine.stages,
             _evol_instruct_files,
             _evol_instruct_manifest,
             _evol_instruct_machine,
             _evol_instruct_estimate,
         ),
-        Method(judge_manifest.KIND, _no_start, _no_start, build_judge_machine, _no_start),
+        Method(
+            judge_manifest.KIND,
+            JudgeMachine.stages,
+            _no_start,
+            _no_start,
+            build_judge_machine,
+            _no_start,
+        ),
     )
 }
 

@@ -6,14 +6,14 @@ import asyncio
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.run.driver import Driver
 from pipeline.run.ledger import Ledger, StageSpending
 from pipeline.run.machine import Machine
-from pipeline.run.sender import Sender
+from pipeline.run.senders import Sending
 from pipeline.sections import PriceSettings
 from store.run_writer import HeldRun
 
@@ -36,11 +36,16 @@ class ProgressReporter:
         self._prices = prices
         self._on_record = on_record
         self._driver: Driver | None = None
-        self._sender: Sender | None = None
+        self._sender: Sending | None = None
+        self._more_warnings: Callable[[], Sequence[str]] = tuple
         self._pause_reason: str | None = None
         self._tokens: deque[tuple[float, int]] = deque()
 
-    def watch(self, driver: Driver, sender: Sender) -> None:
+    def warn(self, source: Callable[[], Sequence[str]]) -> None:
+        """Report also what `source` warns of."""
+        self._more_warnings = source
+
+    def watch(self, driver: Driver, sender: Sending) -> None:
         """Tell it what to report on."""
         self._driver = driver
         self._sender = sender
@@ -83,7 +88,7 @@ class ProgressReporter:
                 for stage, counts in progress.stages.items()
             },
             "rejected": dict(progress.rejected),
-            "warnings": list(progress.warnings),
+            "warnings": [*progress.warnings, *self._more_warnings()],
             "replayed": self._driver.replayed,
             "retries": self._sender.retries,
             "concurrency": self._sender.congestion.limit,

@@ -15,6 +15,7 @@ from flows.analysis import analyse_after
 from flows.execution import Published, execute, open_teacher, publish_store
 from flows.methods import METHODS, method_of
 from flows.sources import pin_names
+from pipeline.asking import read_stages
 from pipeline.config import Resolved, Settings, dump, flatten, operational_keys, resolve
 from pipeline.errors import UsageError
 from pipeline.records import Address
@@ -73,7 +74,7 @@ def start_run(
     check_new_run(store_path, run_id)
     pinned = pin_names(settings)
     files = method.check(run_id, pinned)  # before any wait
-    with open_teacher(settings, listener.message) as place:
+    with open_teacher(settings, listener.message, method.stages) as place:
         manifest = method.build_manifest(run_id, pinned, place.model, files)
         manifest["config"] = dump(settings)  # as given, for a resume to be compared with
         create_run(store_path, manifest, files)
@@ -133,7 +134,7 @@ def resume_run(
         if give_up:
             check_give_up(give_up, method.build_machine(run.manifest, run.path), run.journal)
         machine = method.build_machine(run.manifest, run.path)
-        with open_teacher(settings, listener.message) as place:
+        with open_teacher(settings, listener.message, method.stages) as place:
             end = execute(
                 run, machine, settings, place, store_path,
                 give_up=give_up, on_progress=listener.progress,
@@ -203,10 +204,14 @@ def resume_settings(
     now = dict(flatten(resolved.settings.model_dump(mode="json")))
     then = dict(flatten(Settings(**manifest["config"]).model_dump(mode="json")))
     operational = operational_keys()
+    stages = read_stages(manifest)
+    resolved_models = {"teacher.model": manifest["model"]} | {
+        f"teacher.stages.{stage}.model": asked.model for stage, asked in stages.items()
+    }
     for key, source in resolved.sources.items():
         if key in operational or now.get(key) == then.get(key):
             continue
-        if key == "teacher.model" and now[key] == manifest["model"]:
+        if key in resolved_models and now[key] == resolved_models[key]:
             continue
         raise UsageError(
             f"setting '{key}' ({source}) is {now.get(key)!r}, but run {manifest['run_id']} was "
@@ -214,8 +219,14 @@ def resume_settings(
             "resume, or start a new run; `evoloom rederive` applies it to the answers there are"
         )
     # What the run was really asked by, where it was left to the pre-flight.
+    teacher = resolved.settings.teacher
+    chosen = {
+        stage: getattr(teacher.stages, stage).model_copy(update={"model": asked.model})
+        for stage, asked in stages.items()
+    }
     settings = resolved.settings.model_copy(
-        update={"teacher": resolved.settings.teacher.model_copy(
-            update={"model": manifest["model"]})}
+        update={"teacher": teacher.model_copy(
+            update={"model": manifest["model"],
+                    "stages": teacher.stages.model_copy(update=chosen)})}
     )  # fmt: skip
     return Resolved(settings, resolved.sources)

@@ -19,6 +19,7 @@ from pipeline.errors import UsageError
 from pipeline.estimate_settings import EstimateSettings
 from pipeline.evol_instruct.settings import EvolInstructSettings
 from pipeline.schedule_settings import ScheduleSettings
+from pipeline.secret_files import SUFFIX, find_secret
 from pipeline.sections import (
     CapSettings,
     NoveltySettings,
@@ -26,6 +27,8 @@ from pipeline.sections import (
     PromptSettings,
     RunSettings,
     SeedSettings,
+    StageTeacher,
+    StageTeachers,
     StoreSettings,
     TeacherSettings,
 )
@@ -39,8 +42,11 @@ from pipeline.teacher.engine_settings import EngineSettings
 PREFIX = "EVOLOOM_"
 DEFAULT_FILE = Path("evoloom.toml")
 _OPERATIONAL_SECTIONS = ("engine", "api", "schedule")
-SECRET_KEYS = frozenset({"teacher.api_key"})
-"""Settings that are never written to a manifest and never printed."""
+SECRET_KEYS = frozenset({"teacher.api_key", "api.admin_key"})
+"""Settings that are never written to a manifest and never printed; `EVOLOOM_SECTION__KEY_FILE` names a
+file that holds one."""
+# A key may have been written where the name of its variable belongs.
+_SECRET_LEAVES = (*SECRET_KEYS, ".api_key_variable")
 # Tables with names of the user's own in them, which may hold dots: each is one setting.
 _TABLES = ("prices.models",)
 # Variables that are no settings: what `make setup` and `resolve` read.
@@ -129,15 +135,27 @@ def resolve(
     for name, layer in _layers(flags or {}, config_file):
         if flags_only and name != "flag":
             continue
+        _replace_alternatives(merged, layer)
         _merge(merged, layer)
         for key, value in flatten(layer):
-            sources[key] = f"environment {_env_name(key)}" if name == "environment" else name
+            sources[key] = f"environment {_variable_of(key)}" if name == "environment" else name
             given[key] = (sources[key], value)
     _refuse_mistakes(given)
     try:
         return Resolved(Settings(**merged), sources)
     except ValidationError as exc:
         raise UsageError(_explain(exc, sources)) from exc
+
+
+def _replace_alternatives(merged: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    """Where one teacher is named, in place of several or the other way round, the earlier layer's
+    goes."""
+    given = layer.get("teacher")
+    if isinstance(given, Mapping):
+        if given.get("base_url") and not given.get("endpoints"):
+            merged["teacher"]["endpoints"] = ()
+        if given.get("endpoints") and not given.get("base_url"):
+            merged["teacher"]["base_url"] = None
 
 
 def _layers(
@@ -184,9 +202,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _read_environment() -> dict[str, Any]:
     """Values by dotted key; a value is read as that of `--set` is."""
-    values = {}
+    files = {_env_name(key) + SUFFIX: key for key in SECRET_KEYS}
+    values: dict[str, Any] = {}
     for name, text in os.environ.items():
-        if not name.startswith(PREFIX) or name in _OTHER_VARIABLES:
+        if not name.startswith(PREFIX) or name in _OTHER_VARIABLES or name in files:
             continue
         key = name.removeprefix(PREFIX).lower().replace("__", ".")
         section = key.split(".")[0]
@@ -200,6 +219,9 @@ def _read_environment() -> dict[str, Any]:
             f"environment variable {name}: there is no section '{section}'; write it as "
             f"{PREFIX}SECTION__KEY: {hint}"
         )
+    for name, key in files.items():
+        if name in os.environ and not os.environ.get(_env_name(key)):
+            values[key] = find_secret(_env_name(key))
     return values
 
 
@@ -337,6 +359,12 @@ def _env_name(key: str) -> str:
     return PREFIX + key.upper().replace(".", "__")
 
 
+def _variable_of(key: str) -> str:
+    """The variable that a value of the environment comes from: its own, or that of its file."""
+    name = _env_name(key)
+    return name if os.environ.get(name) or key not in SECRET_KEYS else name + SUFFIX
+
+
 # What pydantic's messages leave open: how the right value is written.
 _EXAMPLES = {
     "tuple_type": 'a list is expected, such as ["a", "b"]',
@@ -355,7 +383,7 @@ def _explain(exc: ValidationError, sources: Mapping[str, str]) -> str:
         where = f" ({near[0]})" if near else ""
         message = _EXAMPLES.get(error["type"], error["msg"].removeprefix("Value error, "))
         # A group's value is all of it, and a secret is not shown.
-        shows = not isinstance(error["input"], Mapping) and key not in SECRET_KEYS
+        shows = not isinstance(error["input"], Mapping) and not key.endswith(_SECRET_LEAVES)
         got = f", got {error['input']!r}" if shows else ""
         lines.append(f"setting '{key}'{where}: {message}{got}")
     return "\n".join(lines)
@@ -364,6 +392,10 @@ def _explain(exc: ValidationError, sources: Mapping[str, str]) -> str:
 def _did_you_mean(key: str) -> str:
     import difflib
 
+    if key.startswith("teacher.stages."):
+        stages = ", ".join(StageTeachers.model_fields)
+        fields = ", ".join(StageTeacher.model_fields)
+        return f"; it is teacher.stages.STAGE.NAME: the stages are {stages}, the names {fields}"
     near = difflib.get_close_matches(key, sorted(known_keys()), n=1, cutoff=0.6)
     if near:
         return f"; did you mean '{near[0]}'?"

@@ -61,7 +61,8 @@ class PromptBook:
     def __init__(self, texts: Mapping[str, str], api: Api) -> None:
         """
         Args:
-            texts: template texts by file name, as `load_templates` gives them.
+            texts: template texts by file name, as `load_templates` gives them; those of another kind
+                of API are left out.
 
         Raises:
             UsageError: a template is not valid Jinja2, or a chat template has no block `user`.
@@ -75,6 +76,8 @@ class PromptBook:
         del self._environment.globals["lipsum"]
         self._templates: dict[str, Template] = {}
         for file_name, text in texts.items():
+            if self.api_of(file_name) != api:
+                continue
             try:
                 self._templates[file_name] = self._environment.from_string(text)
             except TemplateSyntaxError as exc:
@@ -84,6 +87,11 @@ class PromptBook:
                     f"prompt {file_name}: a chat template needs a block named 'user' "
                     "({% block user %}...{% endblock %})"
                 )
+
+    @staticmethod
+    def api_of(file_name: str) -> Api:
+        """The kind of API that a template is for, by its file name."""
+        return "chat" if file_name.endswith(f".{_SUFFIX['chat']}.j2") else "completions"
 
     def render(self, name: str, **values: Any) -> str | tuple[Message, ...]:
         """The prompt of one request: a text, or messages for a chat API.

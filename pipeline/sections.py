@@ -6,8 +6,9 @@ A field marked `OPERATIONAL` may be changed on `resume`; every other field is pi
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -20,11 +21,14 @@ from pydantic import (
     PositiveInt,
     StringConstraints,
     field_validator,
+    model_validator,
 )
 from pydantic import SecretStr as Secret
 
 OPERATIONAL: dict[str, Any] = {"operational": True}
 Name = Annotated[str, StringConstraints(min_length=1)]
+Api = Literal["completions", "chat"]
+StructuredOutput = Literal["auto", "choice", "json_schema", "off"]
 Parameter = Literal["temperature", "top_p", "frequency_penalty", "presence_penalty", "stop", "seed"]
 
 
@@ -55,22 +59,112 @@ class RunSettings(Section):
     """Seconds between two progress records."""
 
 
+def check_address(value: str | None) -> str | None:
+    """An address of an API as it is.
+
+    Raises:
+        ValueError: it is none, or holds a user or a password.
+    """
+    if value is None:
+        return None
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("an address such as http://127.0.0.1:8000/v1 is expected")
+    if parts.username or parts.password:
+        # It would stand in the manifest and in messages.
+        raise ValueError("an address must hold no user or password; use teacher.api_key")
+    return value
+
+
+class StageTeacher(Section):
+    """What is different for one stage."""
+
+    model: str | None = Field(default=None, min_length=1)
+    """Model of this stage; unset: `teacher.model`, or the only one that its own `base_url` lists."""
+    base_url: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
+    """Address of its endpoint; unset: the teacher's endpoints."""
+    api_key_variable: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
+    """Name of the environment variable that holds its key, such as `OPENAI_API_KEY`; unset: the
+    teacher's key where it is asked at the teacher's address, none at an address of its own."""
+    api: Api | None = None
+    """Kind of its API; unset: `teacher.api`."""
+    structured_output: StructuredOutput | None = None
+    """How its judgements are held to their form; unset: `teacher.structured_output`."""
+    drop_parameters: tuple[Parameter, ...] | None = None
+    """Request parameters that its endpoint refuses; unset: `teacher.drop_parameters`."""
+
+    _check_address = field_validator("base_url")(check_address)
+
+    @field_validator("api_key_variable")
+    @classmethod
+    def _check_variable(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+            raise ValueError(
+                "the name of an environment variable is expected, such as OPENAI_API_KEY, not a key; "
+                "yours is not shown here"
+            )
+        return value
+
+    @property
+    def is_set(self) -> bool:
+        """Whether anything is different."""
+        return any(getattr(self, name) is not None for name in type(self).model_fields)
+
+
+class StageTeachers(Section):
+    """Another model, or another endpoint, for single stages. A method takes what is set for the
+    stages it has; what is set for others is of other methods."""
+
+    generate: StageTeacher = Field(default_factory=StageTeacher)
+    """Self-Instruct: instruction generation."""
+    classify: StageTeacher = Field(default_factory=StageTeacher)
+    """Self-Instruct: classification detection."""
+    instances: StageTeacher = Field(default_factory=StageTeacher)
+    """Self-Instruct: instances."""
+    evolve: StageTeacher = Field(default_factory=StageTeacher)
+    """Evol-Instruct: evolutions."""
+    judge: StageTeacher = Field(default_factory=StageTeacher)
+    """Evol-Instruct: judging a child against its parent."""
+    respond: StageTeacher = Field(default_factory=StageTeacher)
+    """Evol-Instruct: responses to evolved instructions."""
+    respond_source: StageTeacher = Field(default_factory=StageTeacher)
+    """Evol-Instruct: responses to source instructions."""
+    rate: StageTeacher = Field(default_factory=StageTeacher)
+    """Evol-Instruct: difficulty of evolved instructions."""
+    rate_source: StageTeacher = Field(default_factory=StageTeacher)
+    """Evol-Instruct: difficulty of source instructions."""
+    quality: StageTeacher = Field(default_factory=StageTeacher)
+    """Curation: the judge of quality."""
+
+    def of(self, stage: str) -> StageTeacher | None:
+        """What is set for a stage; None where nothing is."""
+        chosen = getattr(self, stage, None)
+        return chosen if isinstance(chosen, StageTeacher) and chosen.is_set else None
+
+
 class TeacherSettings(Section):
     """The model that is asked, over the OpenAI API."""
 
     base_url: str | None = Field(default=None, json_schema_extra=OPERATIONAL)
-    """Address of an OpenAI-compatible endpoint, such as `http://127.0.0.1:8000/v1`; unset: the
-    local engine (section `engine`) is started and used."""
+    """Address of an OpenAI-compatible endpoint, such as `http://127.0.0.1:8000/v1`; unset, and
+    `endpoints` too: the local engine (section `engine`) is started and used."""
+    endpoints: tuple[str, ...] = Field(default=(), json_schema_extra=OPERATIONAL)
+    """Addresses of several endpoints of the same model, in place of `base_url`: each request goes to
+    the one with the fewest unanswered. All get the same key. Whichever of the two is set last (file,
+    environment, flag) counts."""
+    aside_after: PositiveInt = Field(default=3, json_schema_extra=OPERATIONAL)
+    """Failures in a row that put one of several endpoints aside; every `probe_interval_s` it is sent
+    one request, until it answers."""
     api_key: Secret | None = Field(default=None, json_schema_extra=OPERATIONAL)
     """Bearer key; never written to the manifest. Unset: none is sent."""
     model: str | None = Field(default=None, min_length=1)
     """Name of the model; unset: the local engine's, or the only one that the endpoint lists."""
-    api: Literal["completions", "chat"] = "completions"
+    api: Api = "completions"
     """`completions` for base models and the bundled one, `chat` for chat models."""
     drop_parameters: tuple[Parameter, ...] = ()
     """Request parameters that the endpoint refuses and that are left out, such as `seed`; all but
     `model` and `max_tokens`, which caps reckon with."""
-    structured_output: Literal["auto", "choice", "json_schema", "off"] = "auto"
+    structured_output: StructuredOutput = "auto"
     """How judgements and ratings are held to their form: `choice` (vLLM's), `json_schema` (OpenAI's
     `response_format`) or `off`; `auto`: `choice` where the endpoint says that it is vLLM, else
     `off`. Answers are read tolerantly in any case."""
@@ -99,18 +193,47 @@ class TeacherSettings(Section):
     outage_limit_s: PositiveFloat = Field(default=3600.0, json_schema_extra=OPERATIONAL)
     """Seconds that a run stays paused before it ends as interrupted."""
 
-    @field_validator("base_url")
+    stages: StageTeachers = Field(default_factory=StageTeachers)
+    """Another model for single stages."""
+
+    _check_address = field_validator("base_url")(check_address)
+
+    @field_validator("endpoints")
     @classmethod
-    def _check_address(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("an address such as http://127.0.0.1:8000/v1 is expected")
-        if parts.username or parts.password:
-            # It would stand in the manifest and in messages.
-            raise ValueError("an address must hold no user or password; use teacher.api_key")
+    def _check_endpoints(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for number, address in enumerate(value):
+            check_address(address)
+            if address in value[:number]:
+                raise ValueError(f"{address} is named twice")
         return value
+
+    @model_validator(mode="after")
+    def _check_one_of_both(self) -> Self:
+        if self.base_url is not None and self.endpoints:
+            raise ValueError("base_url and endpoints are both set; set one of them")
+        return self
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where the teacher is; nothing where it is the local engine."""
+        return self.endpoints or ((self.base_url,) if self.base_url is not None else ())
+
+    def for_stage(self, stage: str) -> TeacherSettings:
+        """The settings by which a stage is asked. Its key is not read: at an address of its own there
+        is none, since the teacher's is nobody else's business."""
+        own = self.stages.of(stage)
+        if own is None:
+            return self
+        changes: dict[str, Any] = {
+            name: getattr(own, name)
+            for name in ("model", "api", "structured_output", "drop_parameters")
+            if getattr(own, name) is not None
+        }
+        if own.base_url is not None:
+            is_same = self.addresses == (own.base_url,)
+            changes |= {"base_url": own.base_url, "endpoints": ()}
+            changes |= {} if is_same else {"model": own.model, "api_key": None}
+        return self.model_copy(update=changes)
 
     @field_validator("api_key")
     @classmethod

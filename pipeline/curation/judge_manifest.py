@@ -7,10 +7,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.asking import pinned_stages
 from pipeline.config import Settings
 from pipeline.curation.judge_machine import JudgingPlan
 from pipeline.curation.judging import (
     PROMPT,
+    STAGE,
     JudgePlan,
     Structured,
     check_prompt,
@@ -19,6 +21,7 @@ from pipeline.curation.judging import (
 from pipeline.decoding import StageDecoding
 from pipeline.manifests import check_derivation, common_parts
 from pipeline.prompting import PromptBook, load_templates
+from pipeline.sections import TeacherSettings
 from pipeline.teacher.served import ServedModel
 
 KIND = "judgement"
@@ -32,14 +35,15 @@ def load_judge_templates(settings: Settings, judge: JudgePlan) -> dict[str, str]
     Raises:
         UsageError: it cannot be read, or holds a mistake.
     """
-    templates = load_templates([PROMPT], settings.teacher.api, settings.prompts.directory)
-    check_prompt(PromptBook(templates, settings.teacher.api), judge)
+    api = settings.teacher.for_stage(STAGE).api
+    templates = load_templates([PROMPT], api, settings.prompts.directory)
+    check_prompt(PromptBook(templates, api), judge)
     return templates
 
 
 def judgement_id(settings: Settings, judge: JudgePlan, seed: int, model: str, texts: bytes) -> str:
     """The run id: the same texts, asked about in the same way, are asked about once."""
-    teacher = settings.teacher
+    teacher = settings.teacher.for_stage(STAGE)
     asked = {
         "derivation": DERIVATION_VERSION,
         "templates": load_judge_templates(settings, judge),
@@ -65,9 +69,11 @@ def build_judge_manifest(
         UsageError: the template cannot be read or holds a mistake.
     """
     settings = settings.model_copy(update={"run": settings.run.model_copy(update={"seed": seed})})
+    own = model.stages.get(STAGE, model)
     return {
-        **common_parts(run_id, KIND, settings, model.name, DERIVATION_VERSION),
-        "structured_output": _structured(settings, model),
+        **common_parts(run_id, KIND, settings, own.name, DERIVATION_VERSION),
+        "structured_output": _structured(settings.teacher.for_stage(STAGE), own),
+        "stage_models": pinned_stages(settings.teacher, [STAGE], model),
         "judge": _judge_part(judge),
         "texts": texts.count(b"\n"),
         "templates": load_judge_templates(settings, judge),
@@ -83,17 +89,17 @@ def judging_plan_of(manifest: Mapping[str, Any], texts: bytes) -> JudgingPlan:
         UsageError: another derivation version made the manifest, or the texts were altered.
     """
     check_derivation(manifest, DERIVATION_VERSION)
-    settings = Settings(**manifest["config"])
+    teacher = Settings(**manifest["config"]).teacher.for_stage(STAGE)
     judge = manifest["judge"]
     return JudgingPlan(
         JudgePlan(tuple(judge["dimensions"]), StageDecoding(**judge["decoding"])),
         decode_texts(texts),
         manifest["run_seed"],
         manifest["model"],
-        settings.teacher.api,
+        teacher.api,
         manifest["structured_output"],
-        frozenset(settings.teacher.drop_parameters),
-        settings.teacher.re_asks,
+        frozenset(teacher.drop_parameters),
+        teacher.re_asks,
         manifest["templates"],
     )
 
@@ -105,9 +111,9 @@ def _judge_part(judge: JudgePlan) -> dict[str, Any]:
     }
 
 
-def _structured(settings: Settings, model: ServedModel) -> Structured:
+def _structured(teacher: TeacherSettings, model: ServedModel) -> Structured:
     """A judgement is an object: where `choice` holds others to their form, a schema holds it."""
-    wanted = settings.teacher.structured_output
+    wanted = teacher.structured_output
     if wanted == "auto":
         return "json_schema" if model.owner == "vllm" else "off"
     return "off" if wanted == "off" else "json_schema"

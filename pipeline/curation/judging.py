@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.asking import RequestMaker
+from pipeline.asking import RequestMaker, StageModel
 from pipeline.curation.records import Candidate
 from pipeline.decoding import Decoding, StageDecoding
 from pipeline.errors import UsageError
@@ -171,8 +171,8 @@ class QualityAsker:
     ) -> None:
         self._plan = plan
         self._structured = structured
-        book = PromptBook(templates, api)
-        self._maker = RequestMaker(book, api, model, run_seed, drop_parameters)
+        teacher = StageModel(model, api, drop_parameters)
+        self._maker = RequestMaker.of(templates, teacher, run_seed)
 
     def request(self, address: Address, text: JudgedText) -> TeacherRequest:
         """Ask for a score and a reason in each dimension."""

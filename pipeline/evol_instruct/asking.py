@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.asking import RequestMaker
+from pipeline.asking import RequestMaker, StageModel
 from pipeline.evol_instruct.judging import judgement_fields, rating_fields
 from pipeline.evol_instruct.operators import draw_format
 from pipeline.evol_instruct.plan import (
@@ -43,8 +43,8 @@ class Asker:
 
     def __init__(self, plan: EvolPlan) -> None:
         self._plan = plan
-        book = PromptBook(plan.templates, plan.api)
-        self._maker = RequestMaker(book, plan.api, plan.model, plan.run_seed, plan.drop_parameters)
+        teacher = StageModel(plan.model, plan.api, plan.drop_parameters, plan.structured)
+        self._maker = RequestMaker.of(plan.templates, teacher, plan.run_seed, plan.stages)
 
     def evolution(self, address: Address, operator: Operator, parent: str) -> TeacherRequest:
         """Ask for a child of `parent`."""
@@ -59,10 +59,11 @@ class Asker:
     def judgement(self, address: Address, parent: str, child: str) -> TeacherRequest:
         """Ask whether the child asks for the same as its parent."""
         plan = self._plan
-        fields = judgement_fields(plan.structured)
+        structured = self._maker.model_of(address.stage).structured
+        fields = judgement_fields(structured)
         return self._maker.make(
             address, JUDGE_PROMPT, plan.settings.judgement, fields,
-            first=parent, second=child, structured=plan.structured,
+            first=parent, second=child, structured=structured,
         )  # fmt: skip
 
     def response(self, address: Address, instruction: str) -> TeacherRequest:
@@ -73,8 +74,9 @@ class Asker:
     def rating(self, address: Address, instruction: str) -> TeacherRequest:
         """Ask how difficult an instruction is."""
         plan = self._plan
-        fields = rating_fields(plan.structured)
+        structured = self._maker.model_of(address.stage).structured
+        fields = rating_fields(structured)
         return self._maker.make(
             address, RATE_PROMPT, plan.settings.rating, fields,
-            instruction=instruction, structured=plan.structured,
+            instruction=instruction, structured=structured,
         )  # fmt: skip

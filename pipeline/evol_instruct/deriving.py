@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipeline.evol_instruct.elimination import leaked_phrase, says_nothing, short_apology
-from pipeline.evol_instruct.plan import EvolPlan, SourceInstruction
+from pipeline.evol_instruct.plan import EVOLVE, EvolPlan, SourceInstruction
 from pipeline.evol_instruct.settings import EvolInstructSettings, Operator
 from pipeline.records import (
     Batch,
@@ -19,8 +19,7 @@ from pipeline.records import (
 )
 from pipeline.run.rows import completion_row
 
-EVOLVE, JUDGE, RESPOND, RATE = "evolve", "judge", "respond", "rate"
-SOURCE, RESPOND_SOURCE, RATE_SOURCE = "source", "respond_source", "rate_source"
+SOURCE = "source"
 
 
 @dataclass(frozen=True, slots=True)

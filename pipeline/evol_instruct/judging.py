@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.evol_instruct.plan import Structured
+from pipeline.asking import Structured
 
 EQUAL, NOT_EQUAL = "Equal", "Not Equal"
 _CHOICES: Mapping[str, Sequence[str]] = {

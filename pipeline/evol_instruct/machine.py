@@ -12,12 +12,6 @@ from typing import Any, Literal
 from pipeline.evol_instruct.asking import Asker
 from pipeline.evol_instruct.breadth import BreadthPool
 from pipeline.evol_instruct.deriving import (
-    EVOLVE,
-    JUDGE,
-    RATE,
-    RATE_SOURCE,
-    RESPOND,
-    RESPOND_SOURCE,
     Answers,
     Evolution,
     Failure,
@@ -28,7 +22,16 @@ from pipeline.evol_instruct.deriving import (
 )
 from pipeline.evol_instruct.judging import parse_judgement, parse_rating
 from pipeline.evol_instruct.operators import draw_operator
-from pipeline.evol_instruct.plan import EvolPlan
+from pipeline.evol_instruct.plan import (
+    EVOLVE,
+    JUDGE,
+    RATE,
+    RATE_SOURCE,
+    RESPOND,
+    RESPOND_SOURCE,
+    STAGES,
+    EvolPlan,
+)
 from pipeline.records import Address, Batch, Completion, InstructionState, JournalEntry
 from pipeline.run.machine import MachineProgress, StageProgress
 from pipeline.run.requests import TeacherRequest
@@ -39,7 +42,7 @@ from pipeline.run.warnings import untokenized_warning
 class EvolInstructMachine:
     """The run of one plan. See `pipeline.run.machine.Machine` for the methods."""
 
-    stages = (RATE, RATE_SOURCE, RESPOND, RESPOND_SOURCE, JUDGE, EVOLVE)
+    stages = STAGES
 
     def __init__(self, plan: EvolPlan) -> None:
         self._plan = plan

@@ -6,12 +6,19 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.asking import (
+    apis_of,
+    load_stage_templates,
+    pinned_stages,
+    read_stages,
+    structured_output,
+)
 from pipeline.config import Settings
 from pipeline.evol_instruct.asking import check_prompts
-from pipeline.evol_instruct.plan import PROMPTS, EvolPlan, Structured
+from pipeline.evol_instruct.plan import PROMPTS, STAGES, EvolPlan
 from pipeline.evol_instruct.source import decode_source
 from pipeline.manifests import check_derivation, common_parts
-from pipeline.prompting import PromptBook, load_templates
+from pipeline.prompting import PromptBook
 from pipeline.records import EarlierRun
 from pipeline.teacher.served import ServedModel
 
@@ -33,11 +40,14 @@ def build_manifest(
     Raises:
         UsageError: templates cannot be read or hold a mistake.
     """
-    templates = load_templates(PROMPTS, settings.teacher.api, settings.prompts.directory)
-    check_prompts(PromptBook(templates, settings.teacher.api))
+    teacher = settings.teacher
+    templates = load_stage_templates(PROMPTS, teacher, STAGES, settings.prompts.directory)
+    for api in apis_of(teacher, STAGES):
+        check_prompts(PromptBook(templates, api))
     return {
         **common_parts(run_id, KIND, settings, model.name, DERIVATION_VERSION),
-        "structured_output": structured_output(settings, model),
+        "structured_output": structured_output(teacher, model),
+        "stage_models": pinned_stages(teacher, STAGES, model),
         "source": {
             "name": settings.evol_instruct.source,
             "instructions": source.count(b"\n"),
@@ -45,14 +55,6 @@ def build_manifest(
         },
         "templates": templates,
     }
-
-
-def structured_output(settings: Settings, model: ServedModel) -> Structured:
-    """How judgements are constrained: as set, or, left open, by choice where the engine is vLLM."""
-    wanted = settings.teacher.structured_output
-    if wanted == "auto":
-        return "choice" if model.owner == "vllm" else "off"
-    return wanted
 
 
 def plan_of(
@@ -71,6 +73,7 @@ def plan_of(
         api=settings.teacher.api,
         drop_parameters=frozenset(settings.teacher.drop_parameters),
         structured=manifest["structured_output"],
+        stages=read_stages(manifest),
         re_asks=settings.teacher.re_asks,
         settings=settings.evol_instruct,
         novelty=settings.novelty,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from pipeline.asking import StageModel, Structured
 from pipeline.evol_instruct.settings import OPERATORS, EvolInstructSettings
 from pipeline.records import EarlierRun
 from pipeline.sections import NoveltySettings
@@ -14,8 +15,10 @@ EVOLVE_PROMPTS = {operator: f"evolve_{operator}" for operator in OPERATORS}
 JUDGE_PROMPT, RESPOND_PROMPT, RATE_PROMPT = "judge_equality", "respond", "rate_difficulty"
 PROMPTS = (*EVOLVE_PROMPTS.values(), JUDGE_PROMPT, RESPOND_PROMPT, RATE_PROMPT)
 
-Structured = Literal["choice", "json_schema", "off"]
-"""How judgements are constrained: by choice, by a JSON schema, or not at all."""
+EVOLVE, JUDGE, RESPOND, RATE = "evolve", "judge", "respond", "rate"
+RESPOND_SOURCE, RATE_SOURCE = "respond_source", "rate_source"
+STAGES = (RATE, RATE_SOURCE, RESPOND, RESPOND_SOURCE, JUDGE, EVOLVE)
+"""In the order in which they are sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class EvolPlan:
     templates: Mapping[str, str]
     """Template texts, by file name."""
     earlier_runs: Sequence[EarlierRun] = ()
+    stages: Mapping[str, StageModel] = field(default_factory=dict)
+    """Stages that another model answers."""
 
     @property
     def positions(self) -> int:

@@ -19,7 +19,8 @@ from pipeline.run.journal import Journal, verify
 from pipeline.run.ledger import Ledger, Reservation
 from pipeline.run.machine import Machine
 from pipeline.run.requests import TeacherRequest
-from pipeline.run.sender import AbandonedError, OutageError, Sender, StuckError
+from pipeline.run.sender import AbandonedError, OutageError, StuckError
+from pipeline.run.senders import Sending
 from pipeline.teacher.failures import FinalTeacherError, TeacherGoneError, TeacherSetupError
 
 
@@ -48,7 +49,7 @@ class Driver:
         self,
         machine: Machine,
         journal: Journal,
-        sender: Sender,
+        sender: Sending,
         ledger: Ledger,
         sink: Sink,
         *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.asking import RequestMaker
+from pipeline.asking import RequestMaker, StageModel
 from pipeline.decoding import StageDecoding
 from pipeline.prompting import PromptBook
 from pipeline.records import Address
@@ -48,8 +48,8 @@ class Asker:
 
     def __init__(self, plan: SelfInstructPlan) -> None:
         self._plan = plan
-        book = PromptBook(plan.templates, plan.api)
-        self._maker = RequestMaker(book, plan.api, plan.model, plan.run_seed, plan.drop_parameters)
+        teacher = StageModel(plan.model, plan.api, plan.drop_parameters)
+        self._maker = RequestMaker.of(plan.templates, teacher, plan.run_seed, plan.stages)
 
     def generation(self, address: Address, shots: list[str]) -> TeacherRequest:
         """Ask for new instructions, given the texts of the shots."""

@@ -30,17 +30,15 @@ from pipeline.self_instruct.deriving import (
     derive_instructions,
 )
 from pipeline.self_instruct.parsing import is_classification
-from pipeline.self_instruct.plan import SelfInstructPlan
+from pipeline.self_instruct.plan import CLASSIFY, GENERATE, INSTANCES, STAGES, SelfInstructPlan
 from pipeline.self_instruct.pool import TaskPool
 from pipeline.self_instruct.yields import YieldEstimate
-
-GENERATE, CLASSIFY, INSTANCES = "generate", "classify", "instances"
 
 
 class SelfInstructMachine:
     """The run of one plan. See `pipeline.run.machine.Machine` for the methods."""
 
-    stages = (INSTANCES, CLASSIFY, GENERATE)
+    stages = STAGES
 
     def __init__(self, plan: SelfInstructPlan) -> None:
         self._plan = plan

@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.asking import apis_of, load_stage_templates, pinned_stages, read_stages
 from pipeline.config import Settings
 from pipeline.errors import UsageError
 from pipeline.manifests import check_derivation, common_parts
-from pipeline.prompting import PromptBook, load_templates
+from pipeline.prompting import PromptBook
 from pipeline.records import EarlierRun, SeedTask
 from pipeline.seeds import load_seeds, load_shots
 from pipeline.self_instruct.asking import check_prompts
 from pipeline.self_instruct.plan import (
     PROMPTS,
+    STAGES,
     SelfInstructPlan,
     default_window,
 )
+from pipeline.teacher.served import ServedModel
 
 KIND = "self-instruct"
 DERIVATION_VERSION = 1
 """Raised whenever the same manifest and completions would give other rows."""
 
 
-def build_manifest(run_id: str, settings: Settings, model: str) -> dict[str, Any]:
+def build_manifest(run_id: str, settings: Settings, model: str | ServedModel) -> dict[str, Any]:
     """Resolve everything that a run stands on.
 
     Args:
@@ -35,12 +38,16 @@ def build_manifest(run_id: str, settings: Settings, model: str) -> dict[str, Any
     """
     seeds = load_seeds(settings.seeds.file)
     check_seeds(seeds, settings)
-    templates = load_templates(PROMPTS, settings.teacher.api, settings.prompts.directory)
+    teacher = settings.teacher
+    templates = load_stage_templates(PROMPTS, teacher, STAGES, settings.prompts.directory)
     shots = load_shots(settings.seeds.shots_directory)
-    check_prompts(PromptBook(templates, settings.teacher.api), settings.self_instruct, shots)
+    for api in apis_of(teacher, STAGES):
+        check_prompts(PromptBook(templates, api), settings.self_instruct, shots)
+    served = ServedModel(model) if isinstance(model, str) else model
     target = settings.run.target
     return {
-        **common_parts(run_id, KIND, settings, model, DERIVATION_VERSION),
+        **common_parts(run_id, KIND, settings, served.name, DERIVATION_VERSION),
+        "stage_models": pinned_stages(teacher, STAGES, served),
         "target": target,
         "window": settings.run.window or default_window(target),
         "ceiling": settings.run.ceiling * target,
@@ -82,6 +89,7 @@ def plan_of(manifest: Mapping[str, Any], earlier_runs: Sequence[EarlierRun]) -> 
         model=manifest["model"],
         api=settings.teacher.api,
         drop_parameters=frozenset(settings.teacher.drop_parameters),
+        stages=read_stages(manifest),
         settings=settings.self_instruct,
         filters=settings.filters,
         instance_filters=settings.instance_filters,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pipeline.asking import StageModel
 from pipeline.records import EarlierRun, SeedTask
 from pipeline.sections import NoveltySettings
 from pipeline.self_instruct.filter_settings import InstanceFilters, InstructionFilters
 from pipeline.self_instruct.settings import SelfInstructSettings
 
+GENERATE, CLASSIFY, INSTANCES = "generate", "classify", "instances"
+STAGES = (INSTANCES, CLASSIFY, GENERATE)
+"""In the order in which they are sent."""
 PROMPTS = ("instruction_generation", "classification_detection", "input_first", "output_first")
 
 
@@ -36,6 +40,8 @@ class SelfInstructPlan:
     templates: Mapping[str, str]
     """Template texts, by file name."""
     earlier_runs: Sequence[EarlierRun] = ()
+    stages: Mapping[str, StageModel] = field(default_factory=dict)
+    """Stages that another model answers."""
 
 
 def default_window(target: int) -> int:

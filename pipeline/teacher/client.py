@@ -21,6 +21,7 @@ from pipeline.sections import TeacherSettings
 from pipeline.teacher.failures import (
     FinalTeacherError,
     TeacherSetupError,
+    TeacherUnreachableError,
     TransientTeacherError,
     refusal_kind,
 )
@@ -35,6 +36,8 @@ _TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
 _OVERLOAD_STATUS = frozenset({408, 429, 503, 504, 529})
 # A listing of models is small: whoever mistypes an address should not wait for a completion's time.
 _PREFLIGHT_S = 30.0
+# An answer may take minutes; that a machine is there, and not switched off, shows at once.
+_CONNECT_S = 20.0
 # The connection pool looks at each of its connections for each request; several small pools halve
 # the CPU time of a request when many are in flight.
 _CONNECTIONS_PER_POOL = 16
@@ -44,12 +47,14 @@ _MOST_POOLS = 8
 class TeacherClient:
     """A connection pool to one endpoint. Use it as an asynchronous context manager."""
 
-    def __init__(self, base_url: str, settings: TeacherSettings) -> None:
+    def __init__(self, base_url: str, settings: TeacherSettings, stage: str | None = None) -> None:
         """
         Args:
             base_url: such as `http://127.0.0.1:8000/v1`.
             settings: time-out, key, API kind.
+            stage: whose settings these are, where a stage has its own; for messages.
         """
+        self._stage = stage
         key = settings.api_key.get_secret_value() if settings.api_key else None
         self._settings = settings
         self.base_url = base_url
@@ -57,7 +62,12 @@ class TeacherClient:
         # Retries are the run's own, so that it can count, pause and stop.
         self._clients = [
             openai.AsyncOpenAI(
-                base_url=base_url, api_key=key or "none", max_retries=0, timeout=settings.timeout_s
+                base_url=base_url,
+                api_key=key or "none",
+                max_retries=0,
+                timeout=httpx2.Timeout(
+                    settings.timeout_s, connect=min(settings.timeout_s, _CONNECT_S)
+                ),
             )
             for _ in range(pools)
         ]
@@ -94,44 +104,58 @@ class TeacherClient:
             if exc.status_code in (401, 403):
                 raise TeacherSetupError(
                     f"teacher {self.base_url}: the key was refused ({exc.status_code}); set "
-                    "EVOLOOM_TEACHER__API_KEY"
+                    + self._setting("api_key_variable" if self._stage else "api_key")
                 ) from exc
             if exc.status_code in (404, 405, 501) and wanted:
                 # An endpoint without a list of models: the first request will tell.
                 return ServedModel(wanted)
-            raise TeacherSetupError(
+            passes = exc.status_code >= 500 or exc.status_code in _TRANSIENT_STATUS
+            raise (TeacherUnreachableError if passes else TeacherSetupError)(
                 f"teacher {self.base_url}: GET /models was answered with {exc.status_code} "
                 f"({_message(exc)}); is this the address of an OpenAI-compatible API, with its /v1?"
             ) from exc
         except openai.APIError as exc:
-            raise TeacherSetupError(
+            raise TeacherUnreachableError(
                 f"teacher {self.base_url}: not reachable ({_cause(exc)}); start it, or set "
-                "EVOLOOM_TEACHER__BASE_URL to where it is, or unset that to use the local engine"
+                f"{self._setting('base_url')} to where it is, or unset that to use "
+                + ("the teacher's" if self._stage else "the local engine")
             ) from exc
         except (ValueError, TypeError, AttributeError) as exc:
             raise TeacherSetupError(
                 f"teacher {self.base_url}: GET /models was answered, but not with the JSON list of "
-                "an OpenAI-compatible API (a web page or a proxy?); set EVOLOOM_TEACHER__BASE_URL to "
-                "the address of the API, with its /v1"
+                "an OpenAI-compatible API (a web page or a proxy?); set "
+                f"{self._setting('base_url')} to the address of the API, with its /v1"
             ) from exc
         if wanted is None and len(served) == 1:
             return ServedModel(served[0], owners[served[0]])
         if wanted is None and not served:
             raise TeacherSetupError(
                 f"teacher {self.base_url} lists no model; load one there, or name one in "
-                "teacher.model (EVOLOOM_TEACHER__MODEL)"
+                f"{self._named('model')}"
             )
         if wanted is None:
             raise TeacherSetupError(
                 f"teacher {self.base_url} serves {len(served)} models ({', '.join(served[:10])}); "
-                "name one in teacher.model (EVOLOOM_TEACHER__MODEL)"
+                f"name one in {self._named('model')}"
             )
         if served and wanted not in served:
             raise TeacherSetupError(
                 f"teacher {self.base_url} has no model '{wanted}'; it serves "
-                f"{', '.join(served[:10])}. Set teacher.model (EVOLOOM_TEACHER__MODEL)"
+                f"{', '.join(served[:10])}. Set {self._named('model')}"
             )
         return ServedModel(wanted, owners.get(wanted, ""))
+
+    def _setting(self, name: str) -> str:
+        if self._stage is not None:
+            return f"teacher.stages.{self._stage}.{name}"
+        return f"EVOLOOM_TEACHER__{name.upper()}"
+
+    def _named(self, name: str) -> str:
+        return (
+            f"teacher.{name} ({self._setting(name)})"
+            if self._stage is None
+            else self._setting(name)
+        )
 
     async def complete(self, request: TeacherRequest) -> Completion | Refusal:
         """Send one request once.

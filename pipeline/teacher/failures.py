@@ -31,6 +31,10 @@ class TeacherSetupError(UsageError):
     """Raised when a teacher cannot be used as configured; exit code 2."""
 
 
+class TeacherUnreachableError(TeacherSetupError):
+    """Raised when nobody answers at an address, or answers with an error that may pass."""
+
+
 class TeacherGoneError(InterruptedRunError):
     """Raised when a teacher that had answered refuses for good; exit code 75, resumable."""
 

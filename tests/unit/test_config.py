@@ -324,7 +324,11 @@ class TestResume:
             "run", "teacher", "seeds", "prompts", "self_instruct", "filters", "instance_filters",
             "novelty", "evol_instruct", "training", "methods", "evaluation",
         }  # fmt: skip
-        assert {key for key in pinned if key.startswith(("run.", "teacher."))} == {
+        stages = {key for key in pinned if key.startswith("teacher.stages.")}
+        assert {key.split(".")[-1] for key in stages} == {
+            "model", "api", "structured_output", "drop_parameters"
+        }  # fmt: skip
+        assert {key for key in pinned - stages if key.startswith(("run.", "teacher."))} == {
             "run.target", "run.seed", "run.window", "run.ceiling",
             "teacher.model", "teacher.api", "teacher.drop_parameters",
             "teacher.structured_output", "teacher.re_asks",

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from pipeline.evol_instruct.plan import Structured
+from pipeline.asking import Structured
 
 Verdict: TypeAlias = Literal["A", "B", "Tie"]
 VERDICTS: tuple[Verdict, ...] = ("A", "B", "Tie")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.evol_instruct.plan import Structured
+from pipeline.asking import Structured
 from pipeline.prompting import Api, PromptBook
 from pipeline.records import Address, Completion, Outcome
 from pipeline.run.requests import TeacherRequest
