@@ -106,7 +106,7 @@ def run_command(
         BaseException: the worker's signal, after the command has ended: Prefect's engine knows
             whether it means a cancellation or a crash.
     """
-    _tag("evoloom", kind, f"run:{run_id}")
+    tag_flow_run("evoloom", kind, f"run:{run_id}")
     runs_dir = runs_directory(store_path)
     call = _Call(
         kind, arguments, runs_dir / f"{run_id}.flow",
@@ -176,7 +176,8 @@ def describe(record: Mapping[str, Any]) -> str:
                      if isinstance(value, int | float | str) and key != "at")  # fmt: skip
 
 
-def _tag(*tags: str) -> None:
+def tag_flow_run(*tags: str) -> None:
+    """Add tags to the flow run that is executed here; a server that does not take them is let be."""
     try:
         with get_client(sync_client=True) as client:
             every = {*runtime.flow_run.tags, *tags}

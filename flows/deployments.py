@@ -24,6 +24,7 @@ POOLS: dict[str, tuple[str, ...]] = {
         "flows.prefect_flows.self_instruct",
         "flows.prefect_flows.evol_instruct",
         "flows.prefect_curation.curate",
+        "flows.prefect_nightly.nightly",
     ),
     "gpu": (
         "flows.prefect_student.train_student",

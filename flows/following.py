@@ -24,6 +24,10 @@ from flows.child import STOP_SIGNALS
 
 AFTER_GRACE_S = 30.0
 """What a child may take after its grace time: derive, make durable, ingest, publish."""
+MOST_RESTARTS = 5
+"""How often within an hour a child that something killed is started again. What is killed more often
+than that has a lasting cause, such as a lack of memory."""
+_RESTART_WINDOW_S = 3600.0
 _POLL_S = 0.1
 
 
@@ -52,6 +56,7 @@ class Follower(ABC):
         self._stopped_by: signal.Signals | None = None
         self._escalate_at: float | None = None
         self._escalations = [signal.SIGTERM, signal.SIGKILL]
+        self._kills: list[float] = []
 
     @property
     def is_stopping(self) -> bool:
@@ -60,21 +65,43 @@ class Follower(ABC):
 
     def follow(self) -> None:
         """Follow the child that is there, if any, then one of its own, to the end. An interruption
-        of this thread is forwarded to the child, which gets its grace time.
+        of this thread is forwarded to the child, which gets its grace time. A child that is killed
+        by somebody else is started again, up to `MOST_RESTARTS` times an hour.
 
         Raises:
             Exception: what was raised in here meanwhile and is no interruption.
         """
         self._follow(lambda: not is_locked(self._lock))
-        if not self.is_stopping:
-            self._follow(self._start)
+        while not self.is_stopping:
+            # One that cannot be started is not tried again and again.
+            self._follow(lambda: (self.is_stopping and self._child is None) or self._start())
             self._follow(self._child_is_gone)
+            if self.is_stopping or not self._is_to_start_again():
+                break
+            self._forget_child()
         if isinstance(self.caught, Exception):  # a time limit, or a mistake in here
             raise self.caught
 
     @abstractmethod
     def _start(self) -> bool:
         """Start the child unless it was; True when it is."""
+
+    @abstractmethod
+    def _forget_child(self) -> None:
+        """Be ready to start another one."""
+
+    def _is_to_start_again(self) -> bool:
+        """Whether the child was killed, and not too often already."""
+        code = self._child.returncode if self._child else 0
+        # One that ended by a signal meant for ending was told to by somebody.
+        if code >= 0 or -code in STOP_SIGNALS:
+            return False
+        now = time.monotonic()
+        self._kills = [at for at in self._kills if now - at < _RESTART_WINDOW_S]
+        if len(self._kills) >= MOST_RESTARTS:
+            return False
+        self._kills.append(now)
+        return True
 
     @abstractmethod
     def _tell(self) -> None:

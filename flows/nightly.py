@@ -295,6 +295,4 @@ def _stopped(
 
 def table_of(rows: Sequence[StepRow]) -> list[dict[str, Any]]:
     """The rows as a table's, cost as text."""
-    return [
-        {**asdict(row), "cost": "" if row.cost is None else f"{row.cost:.4f}"} for row in rows
-    ]
+    return [{**asdict(row), "cost": "" if row.cost is None else f"{row.cost:.4f}"} for row in rows]

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 from flows.child import KEY_VARIABLE
 from flows.execution import publish_store
 from flows.methods import METHODS
-from flows.parameters import checked_run_id
+from flows.nightly import KIND, NightlyEnd
+from flows.parameters import checked_run_id, resolve_parameters
 from flows.prefect_server import prefect_server
+from flows.profiles import NightlyProfile
 from flows.runs import Listener, RunResult
 from pipeline.config import Settings, dump
 from pipeline.errors import EvoloomError, InterruptedRunError
@@ -47,7 +49,7 @@ def start_as_flow(
     # What can be wrong with the user's input is said before a server is started for it.
     if run_id is None or not is_run(settings.store.path, run_id):
         METHODS[kind].check(run_id or "checked", settings)
-    with _terminable(), _key_in_environment(settings), prefect_server(listener.message) as url:
+    with terminable(), _key_in_environment(settings), prefect_server(listener.message) as url:
         from prefect import tags
 
         from flows.prefect_flows import FLOWS, Job, attend, flow_tags
@@ -80,6 +82,35 @@ def start_as_flow(
         return _result(job)
 
 
+def nightly_as_flow(profile: NightlyProfile, run_id: str, listener: Listener) -> NightlyEnd:
+    """Go through a nightly's chain as a flow in this process: on the configured Prefect server, else
+    on one that lives as long as this call.
+
+    Raises:
+        UsageError: the server does not answer, or the nightly was begun with another profile.
+    """
+    settings = resolve_parameters(profile.settings)
+    with terminable(), _key_in_environment(settings), prefect_server(listener.message) as url:
+        from flows.prefect_nightly import Told, nightly, told
+
+        heard = Told(listener.message)
+        try:
+            with told(heard):
+                nightly(**profile.parameters(), run_id=run_id)
+        except EvoloomError:
+            if heard.end is None:
+                raise
+        except Exception as exc:
+            if heard.end is None:
+                raise PrefectFailedError(
+                    f"Prefect at {url} failed: {type(exc).__name__}: {exc}. What was made is there: "
+                    f"`evoloom run {KIND} --run-id {run_id}` goes on"
+                ) from exc
+        _flush(listener)
+        assert heard.end is not None
+        return heard.end
+
+
 def _result(job: Job) -> RunResult:
     assert job.end is not None
     published = job.published or publish_store(job.store_settings.store.path)
@@ -97,7 +128,7 @@ def _flush(listener: Listener) -> None:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """SIGTERM outside of the flow is an error like others: what was started is taken down again."""
     if threading.current_thread() is not threading.main_thread():
         yield

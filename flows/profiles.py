@@ -160,8 +160,22 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     values = dict(below)
     for key, value in above.items():
         inner = values.get(key)
-        both = isinstance(value, Mapping) and isinstance(inner, Mapping)
-        values[key] = merged(inner, value) if both else value
+        if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            values[key] = merged(inner, value)
+        else:
+            values[key] = value
+    return values
+
+
+def by_section(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted settings, as of `--set`, as a profile holds them."""
+    values: dict[str, Any] = {}
+    for key, value in flags.items():
+        place = values
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[leaf] = str(value) if isinstance(value, Path) else value
     return values
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.options import ConfigOption, JsonOption, SetOption, StoreOption, settings_of
+from flows.options import ConfigOption, JsonOption, SetOption, StoreOption, flags, settings_of
 
 app = typer.Typer(help="Start a run.", no_args_is_help=True)
 
@@ -93,6 +94,36 @@ def evol_instruct(
         _estimate("evol-instruct", resolved.settings, json=as_json)
         return
     _start("evol-instruct", resolved.settings, run_id, prefect=prefect, quiet=quiet, json=as_json)
+
+
+@app.command("nightly")
+def nightly(
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with the steps and their settings (docs/SCHEDULES.md)."),
+    ] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the nightly; one that was begun is gone on with. [default: made]"
+        ),
+    ] = None,
+    prefect: PrefectOption = False,
+    quiet: QuietOption = False,
+    sets: SetOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Grow, evolve, curate, train, evaluate: one after the other, by a profile.
+
+    Each step begins with what the one before it made. Stopped and started again with the same
+    --run-id, it goes on where it stopped, without the profile too. --set is for all steps.
+    """
+    from flows.nightly_report import start_nightly
+
+    start_nightly(
+        profile, run_id, flags(sets, store), prefect=prefect, quiet=quiet, as_json=as_json
+    )
 
 
 def _estimate(kind: str, settings: Any, *, json: bool) -> None:
