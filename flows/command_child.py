@@ -143,6 +143,14 @@ class CommandFollower(Follower):
             os.ftruncate(lock, 0)
             os.pwrite(lock, str(self._child.pid).encode(), 0)
 
+    def _forget_child(self) -> None:
+        code = self._child.returncode if self._child else 0
+        self._child = None
+        with contextlib.suppress(Exception):  # a display that fails stops nothing
+            self._listener.message(
+                f"the command's process was killed ({signal.Signals(-code).name}); starting it again"
+            )
+
     def _tell(self) -> None:
         for text in self._said.lines():
             self._message = text.removeprefix("evoloom: ")

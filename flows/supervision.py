@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -117,6 +118,19 @@ class Supervisor(Follower):
             if self._niceness:
                 os.setpriority(os.PRIO_PROCESS, self._child.pid, self._niceness)
         return True
+
+    def _is_to_start_again(self) -> bool:
+        if self.run_dir.exists() and read_state(self.run_dir).state in SETTLED_STATES:
+            return False  # killed after it was done
+        return super()._is_to_start_again()
+
+    def _forget_child(self) -> None:
+        code = self._child.returncode if self._child else 0
+        self._child, self._events, self._last_event = None, None, {}
+        with contextlib.suppress(Exception):  # a display that fails stops no run
+            self._listener.message(
+                f"the run's process was killed ({signal.Signals(-code).name}); starting it again"
+            )
 
     def _tell(self) -> None:
         for event in self._events.read() if self._events else ():

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import EvoloomError
+from pipeline.teacher import processes
 from pipeline.teacher.engine_command import CommandFactory, vllm_command
 from pipeline.teacher.engine_log import telling_line
 from pipeline.teacher.engine_settings import EngineSettings
@@ -285,13 +286,14 @@ def run_detached(
     """
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    environment = {key: value for key, value in os.environ.items() if key != processes.UP_MARK}
     with log.open("wb") as output:
         done = subprocess.run(
             [sys.executable, "-P", "-m", module, *arguments],
             input=standard_input.encode(),
             stdout=output,
             stderr=output,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**environment, "PYTHONPATH": path},
             pass_fds=descriptors,
             start_new_session=True,
             check=False,

@@ -3,6 +3,7 @@
     lease.lock   held shared by every user; exclusively by the watchdog once nobody uses the engine
     owner.lock   held exclusively by the watchdog while it lives: at most one engine
     engine.json  what the watchdog says about the engine (`EngineRecord`), replaced atomically
+    port         where the engine answered the last time
     engine.log   what the engine printed; `engine.log.1` is the engine before it
     holder.lock, holder.json   of `evoloom teacher start`
 
@@ -100,6 +101,11 @@ class EngineFolder:
     def mark(self) -> str:
         """Value of `processes.MARK` in the environment of the engine's processes."""
         return str(self.path)
+
+    @property
+    def port_file(self) -> Path:
+        """The port that the engine answered on the last time."""
+        return self.path / "port"
 
     def read_record(self) -> EngineRecord | None:
         """The record, or None when there is none that this version can read."""

@@ -18,6 +18,11 @@ from pathlib import Path
 MARK = "EVOLOOM_ENGINE"
 """Environment variable that marks a process as part of an engine; its value names the state."""
 
+UP_MARK = "_EVOLOOM_UP"
+"""Environment variable that marks a process as started, directly or not, by `evoloom up`; its value
+names the state. No setting's name begins so. An engine and its watchdog have none: they belong to
+whoever leases them."""
+
 _PROC = Path("/proc")
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.05
@@ -29,9 +34,9 @@ def start_time(pid: int) -> int | None:
     return None if fields is None or fields[0] == "Z" else int(fields[19])
 
 
-def find_marked(value: str) -> set[int]:
-    """Pids of this user's living processes whose environment holds `MARK` with this value."""
-    wanted = f"{MARK}={value}".encode()
+def find_marked(value: str, variable: str = MARK) -> set[int]:
+    """Pids of this user's living processes whose environment holds the variable with this value."""
+    wanted = f"{variable}={value}".encode()
     return {
         pid
         for pid in _pids()
@@ -60,6 +65,21 @@ def stop_marked(value: str, group: int | None, grace_s: float) -> None:
                 os.kill(pid, signal_number)
         signalled |= alive
         time.sleep(_POLL_S)
+
+
+def parent(pid: int) -> int | None:
+    """Pid of a process's parent; None if there is no such process."""
+    fields = _stat(pid)
+    return None if fields is None else int(fields[1])
+
+
+def command_line(pid: int) -> str:
+    """What a process was started with, in a line; empty if there is no such process."""
+    try:
+        raw = (_PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return ""
+    return raw.rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace")
 
 
 def die_with_parent(signal_number: signal.Signals) -> Callable[[], None]:

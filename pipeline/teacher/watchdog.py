@@ -68,7 +68,7 @@ class Watchdog:
         # A watchdog that was killed may have left processes behind.
         processes.stop_marked(self._folder.mark, None, grace_s=0.0)
         try:
-            port = self._launch.port or _free_port()
+            port = self._launch.port or _free_port(self._folder.port_file)
             engine = self._start(port)
         except OSError as exc:
             self._say(state="failed", message=f"the engine could not be started: {exc}")
@@ -90,6 +90,7 @@ class Watchdog:
 
     def _start(self, port: int) -> subprocess.Popen[bytes]:
         self._folder.rotate_log()
+        self._folder.port_file.write_text(f"{port}\n")
         argv = [argument.replace(PORT, str(port)) for argument in self._launch.argv]
         environment = {
             **os.environ,
@@ -139,7 +140,15 @@ class Watchdog:
         self._told_to_stop = True
 
 
-def _free_port() -> int:
+def _free_port(last_file: Path) -> int:
+    """The port of the last time if it is free: whoever waits for an engine that was killed finds the
+    next one there."""
+    with contextlib.suppress(OSError, ValueError, OverflowError), socket.socket() as probe:
+        # Connections that the killed one had must not keep its port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        last = int(last_file.read_text())
+        probe.bind(("127.0.0.1", last))
+        return last
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -331,3 +331,43 @@ def test_a_lock_that_nobody_holds_is_free(tmp_path: Path) -> None:
         assert not following.is_locked(path)
         fcntl.flock(file, fcntl.LOCK_EX)
         assert following.is_locked(path)
+
+
+class TestKilledByOthers:
+    """SIGKILL from outside: the child is started again, and resumes."""
+
+    COUNTED = """
+import json
+starts = run_dir.parent / "starts"
+with starts.open("a") as file: file.write("x")
+run_dir.mkdir(exist_ok=True)
+(run_dir / "state.json").write_text('{"state": "running"}')
+"""
+
+    def test_the_run_goes_on(self, supervise: Supervise, tmp_path: Path) -> None:
+        listener, _, messages = told()
+        child = self.COUNTED + (
+            "\nif len(starts.read_text()) < 3: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "end('completed')\n"
+        )
+        supervisor = supervise(child, listener)
+        assert supervisor.run().state == "completed"
+        assert (supervisor.run_dir.parent / "starts").read_text() == "xxx"
+        assert sum("SIGKILL" in text and "again" in text for text in messages) == 2
+
+    def test_not_for_ever(self, supervise: Supervise) -> None:
+        supervisor = supervise(self.COUNTED + "\nos.kill(os.getpid(), signal.SIGKILL)\n")
+        end = supervisor.run()
+        assert (end.state, end.reason) == ("interrupted", "killed")
+        starts = (supervisor.run_dir.parent / "starts").read_text()
+        assert len(starts) == following.MOST_RESTARTS + 1
+
+    def test_not_when_it_is_being_stopped(self, supervise: Supervise) -> None:
+        listener, _, _ = told(KeyboardInterrupt())
+        child = self.COUNTED + (
+            "\nlisten(lambda number, frame: os.kill(os.getpid(), signal.SIGKILL))\n"
+            "say(message='running')\nwhile True: time.sleep(0.01)\n"
+        )
+        supervisor = supervise(child, listener)
+        assert supervisor.run().reason == "SIGINT"
+        assert (supervisor.run_dir.parent / "starts").read_text() == "x"

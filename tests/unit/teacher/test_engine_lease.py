@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -140,6 +142,25 @@ class TestDeath:
             with lease_engine(place.settings, command=place.command()) as fresh:
                 assert ask(fresh.base_url) == fresh.pid
                 assert "MemoryError" in engine.log_path.with_name("engine.log.1").read_text()
+
+    def test_engine_that_was_killed_is_started_again_where_it_answered(
+        self, place: EnginePlace
+    ) -> None:
+        pid, url = place.user().ready()
+        os.kill(pid, signal.SIGKILL)
+        place.until_gone()
+        assert place.user().ready()[1] == url
+
+    def test_port_that_is_taken_meanwhile_is_left_alone(self, place: EnginePlace) -> None:
+        user = place.user()
+        _, url = user.ready()
+        user.finish()
+        place.until_gone()
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", urlsplit(url).port or 0))
+            other.listen()
+            assert place.user().ready()[1] != url
 
     def test_watchdog_told_to_stop_stops_the_engine(self, place: EnginePlace) -> None:
         with lease_engine(place.settings, command=place.command()) as engine:
