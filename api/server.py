@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import signal
 import socket
@@ -15,10 +14,11 @@ import uvicorn
 
 from api.app import make_app
 from api.service import open_service
+from pipeline.addresses import is_loopback
 from pipeline.config import Settings
 from pipeline.errors import UsageError
 from store.service.database import ServiceDatabase
-from store.service.keys import list_keys
+from store.service.keys import list_keys, set_admin_key
 
 _BACKLOG = 512
 
@@ -27,10 +27,13 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     """Serve a store until SIGTERM or SIGINT.
 
     Raises:
-        UsageError: the address cannot be listened on, would be open to everybody, or the store
-            cannot be used.
+        UsageError: the address cannot be listened on, would be open to everybody, the store cannot be
+            used, or the admin key cannot.
     """
     _set_up_logging()
+    if settings.api.admin_key is not None:
+        with ServiceDatabase(settings.store.path) as database:
+            set_admin_key(database, settings.api.admin_key.get_secret_value())
     check_address(settings)
     with (
         _ended_by_signals(),
@@ -87,7 +90,7 @@ def check_address(settings: Settings) -> None:
         UsageError: the address is not loopback, and keys are off or there is none.
     """
     api = settings.api
-    if is_loopback(api.host):
+    if is_loopback(api.host, "api.host"):
         return
     if api.auth == "off":
         raise UsageError(
@@ -100,15 +103,6 @@ def check_address(settings: Settings) -> None:
                 f"there is no key, so nothing is served on {api.host}: make one with `evoloom keys "
                 f"create --scope submit,read --store {settings.store.path}`, or listen on 127.0.0.1"
             )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine alone."""
-    try:
-        found = socket.getaddrinfo(host, None)
-    except OSError as exc:
-        raise UsageError(f"api.host {host!r}: no such address ({exc})") from exc
-    return all(ipaddress.ip_address(item[4][0]).is_loopback for item in found)
 
 
 def _listen(host: str, port: int) -> socket.socket:

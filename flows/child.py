@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from pipeline.errors import EvoloomError
+from pipeline.secret_files import find_secret
 from store.checked_lines import write_atomically
 
 KEY_VARIABLE = "EVOLOOM_TEACHER__API_KEY"
@@ -119,8 +120,12 @@ def _execute(order: Order, events: Any) -> int:
 
 
 def with_key(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Dumped settings with the teacher's key, if the environment has one."""
-    key = os.environ.get(KEY_VARIABLE)
+    """Dumped settings with the teacher's key, if the environment has one or names its file.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    key = find_secret(KEY_VARIABLE)
     return {**settings, "teacher": {**settings["teacher"], **({"api_key": key} if key else {})}}
 
 

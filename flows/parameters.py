@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Settings, flatten, resolve
+from pipeline.config import SECRET_KEYS, Settings, flatten, resolve
 from pipeline.errors import UsageError
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -44,10 +44,12 @@ def public_settings(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
         UsageError: a secret is among them.
     """
     found = list(flatten(values))
-    if any(key == "teacher.api_key" and value is not None for key, value in found):
+    told = [key for key, value in found if key in SECRET_KEYS and value is not None]
+    if told:
         raise UsageError(
-            "teacher.api_key is a flow parameter, which everybody can read in Prefect; change the key "
-            "and give it as EVOLOOM_TEACHER__API_KEY in the environment of the worker"
+            f"{told[0]} is a flow parameter, which everybody can read in Prefect; change the key "
+            f"and give it as EVOLOOM_{told[0].upper().replace('.', '__')} in the environment of the "
+            "worker"
         )
     return found
 

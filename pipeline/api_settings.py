@@ -12,6 +12,7 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    SecretStr,
     field_validator,
 )
 
@@ -30,6 +31,10 @@ class ApiSettings(BaseModel):
     auth: Literal["keys", "off"] = "keys"
     """`keys`: every route but /v1/health needs one. `off`, on loopback only: whoever reaches the
     port may do everything."""
+    admin_key: SecretStr | None = None
+    """A key that may do everything, in the form `evk_ID_SECRET` (scripts/make-secrets.sh makes one), so
+    that a service in a container has one from its first start. Another in its place revokes it. Unset:
+    only the keys that `evoloom keys create` has made."""
     executor: Literal["auto", "process", "prefect"] = "auto"
     """What executes runs: `prefect`, the deployments of the work pool `cpu` on the server that
     PREFECT_API_URL names; `process`, supervised processes of this machine; `auto`: the former where

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,6 +45,35 @@ def start(sets: SetOption = None, config: ConfigOption = None, as_json: JsonOpti
         return
     typer.echo("the engine is running already" if held.was_held else "the engine is running")
     _print_rows(values)
+
+
+@teacher_app.command("serve")
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 8000,
+    sets: SetOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Be the engine, in the foreground, as the teacher of other processes and machines.
+
+    It is vLLM with the settings of the section engine, until SIGTERM or Ctrl-C; others name it as
+    teacher.base_url, such as http://HOST:8000/v1. Where teacher.api_key is set, every request needs it;
+    on an address that is no loopback it has to be.
+    """
+    import os
+
+    from flows.options import settings_of
+    from pipeline.teacher.engine_command import serving_command
+
+    settings = settings_of(sets, None, config).settings
+    key = settings.teacher.api_key
+    command = serving_command(
+        settings.engine, host, port, key.get_secret_value() if key else None,
+        lambda line: typer.echo(line, err=True),
+    )  # fmt: skip
+    # In this process's place, so that signals and restarts reach vLLM itself. No shell: a list of our
+    # own.
+    os.execve(command.argv[0], command.argv, {**os.environ, **command.environment})  # noqa: S606
 
 
 @teacher_app.command("stop")

