@@ -3,66 +3,98 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import typer
 
+from flows.costs import is_priced
 from pipeline.config import Settings
-from pipeline.estimates import Estimate, StageEstimate
+from pipeline.estimates import Estimate
 from pipeline.run.ledger import cost_of
 
 
-def print_estimate(kind: str, estimate: Estimate, settings: Settings, *, as_json: bool) -> None:
-    """Print an estimate, as text or as JSON."""
+def print_estimate(
+    kind: str, estimate: Estimate, models: Mapping[str, str], settings: Settings, *, as_json: bool
+) -> None:
+    """Print an estimate, as text or as JSON.
+
+    Args:
+        models: the model of each stage; empty where only the endpoint knows it.
+    """
+    costs = {
+        stage.stage: cost_of(stage.usage, settings.prices.of(models[stage.stage]))
+        for stage in estimate.stages
+    }
     if as_json:
-        typer.echo(json.dumps(_as_json(kind, estimate, settings), indent=2))
+        typer.echo(json.dumps(_as_json(kind, estimate, models, costs), indent=2))
         return
     echo = typer.echo
     echo(f"{kind}, dry run: nothing is started, nobody is asked; rates are those of the section "
          "`estimate` of the settings")  # fmt: skip
+    width = max(len("model"), *(len(_name(model)) for model in models.values()))
     echo(
-        f"\n{'stage':<16}{'requests':>12}{'prompt tokens':>16}{'completion tokens':>20}{'cost':>14}"
+        f"\n{'stage':<16}{'model':<{width}}{'requests':>12}{'prompt tokens':>16}"
+        f"{'completion tokens':>20}{'cost':>14}"
     )
     for stage in estimate.stages:
-        echo(_row(stage.stage, stage.requests, stage, settings))
+        usage = stage.usage
+        echo(
+            f"{stage.stage:<16}{_name(models[stage.stage]):<{width}}{stage.requests:>12,.0f}"
+            f"{usage.prompt_tokens:>16,}{usage.completion_tokens:>20,}{costs[stage.stage]:>14,.4f}"
+        )
     requests = sum(stage.requests for stage in estimate.stages)
     usage = estimate.usage
+    cost = sum(costs.values())
     echo(
-        f"{'all':<16}{requests:>12,.0f}{usage.prompt_tokens:>16,}{usage.completion_tokens:>20,}"
-        f"{estimate.cost(settings.prices):>14,.4f}"
+        f"{'all':<16}{'':<{width}}{requests:>12,.0f}{usage.prompt_tokens:>16,}"
+        f"{usage.completion_tokens:>20,}{cost:>14,.4f}"
     )
     apart = ", re-asks of unparsable judgements apart" if estimate.pool else ""
     echo(f"\nat most {estimate.most_requests:,} requests{apart}")
     if estimate.pool:
         echo("result pool by round (the source first): "
              + ", ".join(f"{size:,.0f}" for size in estimate.pool))  # fmt: skip
-    if not (settings.prices.prompt or settings.prices.completion):
-        echo("no prices are set (prices.prompt, prices.completion, per million tokens)")
+    _print_doubts(models, settings)
     caps = settings.caps
     if caps.tokens is not None and caps.tokens < usage.total:
         echo(f"caps.tokens = {caps.tokens:,} would interrupt it before its end")
-    if caps.cost is not None and caps.cost < estimate.cost(settings.prices):
+    if caps.cost is not None and caps.cost < cost:
         echo(f"caps.cost = {caps.cost:g} would interrupt it before its end")
 
 
-def _row(name: str, requests: float, stage: StageEstimate, settings: Settings) -> str:
-    usage = stage.usage
-    return (
-        f"{name:<16}{requests:>12,.0f}{usage.prompt_tokens:>16,}{usage.completion_tokens:>20,}"
-        f"{cost_of(usage, settings.prices):>14,.4f}"
-    )
+def _print_doubts(models: Mapping[str, str], settings: Settings) -> None:
+    prices = settings.prices
+    unpriced = [stage for stage, model in models.items() if not is_priced(prices, model)]
+    if len(unpriced) == len(models):
+        typer.echo("no prices are set (prices.prompt, prices.completion, per million tokens)")
+    elif unpriced:
+        typer.echo(f"no price is set for the models of {', '.join(unpriced)}: they count as free")
+    unnamed = [stage for stage, model in models.items() if not model]
+    if unnamed and prices.models:
+        typer.echo(
+            f"the model of {', '.join(unnamed)} is not named in the settings (teacher.model, "
+            "teacher.stages.STAGE.model): reckoned at the general prices"
+        )
 
 
-def _as_json(kind: str, estimate: Estimate, settings: Settings) -> dict[str, Any]:
+def _name(model: str) -> str:
+    return model or "(not named)"
+
+
+def _as_json(
+    kind: str, estimate: Estimate, models: Mapping[str, str], costs: Mapping[str, float]
+) -> dict[str, Any]:
     return {
         "kind": kind,
         "stages": [
             {
                 "stage": stage.stage,
+                "model": models[stage.stage] or None,
                 "requests": round(stage.requests, 2),
                 "prompt_tokens": stage.usage.prompt_tokens,
                 "completion_tokens": stage.usage.completion_tokens,
-                "cost": round(cost_of(stage.usage, settings.prices), 6),
+                "cost": round(costs[stage.stage], 6),
             }
             for stage in estimate.stages
         ],
@@ -70,6 +102,6 @@ def _as_json(kind: str, estimate: Estimate, settings: Settings) -> dict[str, Any
         "most_requests": estimate.most_requests,
         "prompt_tokens": estimate.usage.prompt_tokens,
         "completion_tokens": estimate.usage.completion_tokens,
-        "cost": round(estimate.cost(settings.prices), 6),
+        "cost": round(sum(costs.values()), 6),
         "pool": [round(size, 2) for size in estimate.pool],
     }

@@ -6,13 +6,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from flows.costs import money_text, share_text, stage_costs, whole_cost
 from flows.evol_report import operator_lines, round_lines
 from flows.progress import duration
 from flows.report import made_of
-from pipeline.config import Settings
-from pipeline.records import Usage
 from pipeline.run.driver import RunEnd
-from pipeline.run.ledger import cost_of
 from store.queries import RunDetail, show_run
 
 
@@ -71,23 +69,16 @@ def _funnel(detail: RunDetail) -> str:
 
 
 def _usage(detail: RunDetail) -> str:
-    prices = Settings(**detail.manifest.raw["config"]).prices
-    total = sum((row.usage for row in detail.usage), Usage())
-    requests = sum(row.requests for row in detail.usage)
-    counted = [(row.stage, row.requests, row.usage) for row in detail.usage]
     rows = [
-        (stage, str(asked), *_counts(usage), _money(cost_of(usage, prices)))
-        for stage, asked, usage in [*counted, ("all", requests, total)]
-    ]
-    return _table(("stage", "requests", "prompt", "cached", "completion", "cost"), rows)
-
-
-def _counts(usage: Usage) -> tuple[str, str, str]:
-    return str(usage.prompt_tokens), str(usage.cached_tokens), str(usage.completion_tokens)
-
-
-def _money(cost: float) -> str:
-    return f"{cost:.4f}"
+        (cost.stage, cost.model, str(cost.requests), str(cost.usage.prompt_tokens),
+         str(cost.usage.cached_tokens), share_text(cost.cached_share),
+         str(cost.usage.completion_tokens), money_text(cost.cost), money_text(cost.per_accepted))
+        for cost in [*stage_costs(detail), whole_cost(detail)]
+    ]  # fmt: skip
+    return _table(
+        ("stage", "model", "requests", "prompt", "cached", "cached share", "completion", "cost",
+         "cost an accepted"), rows,
+    )  # fmt: skip
 
 
 def _next(store_path: Path, run_id: str, end: RunEnd) -> str:

@@ -18,14 +18,13 @@ from flows import (
     judgement_report,
     training_report,
 )
+from flows.costs import money_text, share_text, stage_costs, whole_cost
 from flows.execution import exit_code
 from flows.progress import duration
 from flows.publishing import print_published as print_published
 from flows.runs import RunResult
-from pipeline.config import Settings
 from pipeline.evol_instruct.manifest import KIND as EVOL_INSTRUCT
 from pipeline.records import Usage
-from pipeline.run.ledger import cost_of
 from store.queries import RunDetail, RunSummary, list_runs, show_run
 from store.run_directory import runs_directory
 from store.run_names import resolve_run
@@ -129,6 +128,7 @@ def _state(run: RunSummary) -> str:
 def _as_json(detail: RunDetail, store_path: Path) -> dict[str, Any]:
     run = _with_live_state(detail.summary, store_path)
     run_dir = runs_directory(store_path) / run.run_id
+    whole = whole_cost(detail)
     return {
         **json.loads(json.dumps(asdict(run), default=_utc)),
         "store": str(store_path),
@@ -138,17 +138,16 @@ def _as_json(detail: RunDetail, store_path: Path) -> dict[str, Any]:
         "ceiling": detail.manifest.ceiling,
         "model": detail.manifest.raw.get("model"),
         "funnel": [asdict(row) for row in detail.funnel.rows],
-        "usage": [asdict(row) for row in detail.usage],
+        "usage": [
+            {**asdict(row), **cost.to_json()}
+            for row, cost in zip(detail.usage, stage_costs(detail), strict=True)
+        ],
         "prompts_with_two_machine_shots": detail.prompts_with_two_machine_shots,
         "evolution": [asdict(count) for count in detail.evolution],
-        "cost": _cost(detail),
+        "cost": round(whole.cost or 0.0, 6),
+        "cost_per_accepted": whole.to_json()["cost_per_accepted"],
         "samples": [asdict(sample) for sample in sample_instances(run_dir, _SAMPLES)],
     }
-
-
-def _cost(detail: RunDetail) -> float:
-    prices = Settings(**detail.manifest.raw["config"]).prices
-    return round(sum(cost_of(row.usage, prices) for row in detail.usage), 6)
 
 
 def _print_detail(detail: RunDetail, store_path: Path) -> None:
@@ -252,10 +251,29 @@ def _print_usage(detail: RunDetail) -> None:
         f"\ntokens: {total.prompt_tokens} prompt ({total.cached_tokens} of them cached), "
         f"{total.completion_tokens} completion; time {duration(elapsed)}{rate}"
     )
-    if cost := _cost(detail):
-        accepted = detail.summary.accepted
-        each = f", {cost / accepted:.4f} an accepted instruction" if accepted else ""
-        typer.echo(f"cost: {cost:.4f}{each}")
+    stages = stage_costs(detail)
+    if not stages:
+        return
+    models = max(len(stage.model) for stage in stages)
+    typer.echo(
+        f"  {'stage':<15} {'model':<{models}} {'requests':>9} {'prompt':>11} {'cached':>7} "
+        f"{'completion':>11} {'cost':>10} {'each accepted':>14}"
+    )
+    whole = whole_cost(detail)
+    for stage in [*stages, whole]:
+        model = "" if stage is whole else stage.model
+        typer.echo(
+            f"  {stage.stage:<15} {model:<{models}} {stage.requests:>9} "
+            f"{stage.usage.prompt_tokens:>11} {share_text(stage.cached_share):>7} "
+            f"{stage.usage.completion_tokens:>11} {money_text(stage.cost):>10} "
+            f"{money_text(stage.per_accepted):>14}"
+        )
+    if whole.cost:
+        each = (
+            "" if whole.per_accepted is None
+            else f", {whole.per_accepted:.4f} an accepted instruction"
+        )  # fmt: skip
+        typer.echo(f"cost: {whole.cost:.4f}{each}")
 
 
 def _print_next(run_id: str, store_path: Path) -> None:

@@ -53,8 +53,9 @@ def stage_model(settings: TeacherSettings, stage: str, served: ServedModel) -> S
     chosen = settings.for_stage(stage)
     model = served.stages.get(stage)
     if model is None:
-        # Before the pre-flight: where it is of an address of its own, only that knows the name.
-        model = ServedModel(chosen.model or served.name)
+        # Before the pre-flight: only an address of its own knows the name that is not set.
+        is_elsewhere = chosen.addresses != settings.addresses
+        model = ServedModel(chosen.model or ("" if is_elsewhere else served.name))
     return StageModel(
         model.name, chosen.api, frozenset(chosen.drop_parameters), structured_output(chosen, model)
     )

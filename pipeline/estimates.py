@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.records import Usage
-from pipeline.run.ledger import cost_of
-from pipeline.sections import PriceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +41,6 @@ class Estimate:
     def usage(self) -> Usage:
         """Tokens of the whole run."""
         return sum((stage.usage for stage in self.stages), Usage())
-
-    def cost(self, prices: PriceSettings) -> float:
-        """Money, in the currency of the prices."""
-        return cost_of(self.usage, prices)
 
 
 def spread(count: int, most: int) -> list[int]:

@@ -106,7 +106,8 @@ _QUERIES = {
     "lengths": "SELECT part, words_from, words_to, count FROM length_distribution "
     "WHERE run_id = ? ORDER BY part, words_from",
     "usage": "SELECT stage, requests, answers, refusals, without_usage, prompt_tokens, cached_tokens, "
-    "completion_tokens, cost, latency_p50_s, latency_p90_s, latency_p99_s FROM teacher_usage "
+    "completion_tokens, cost, latency_p50_s, latency_p90_s, latency_p99_s, model, cached_share, "
+    "cost_per_accepted FROM teacher_usage "
     "WHERE run_id = ? ORDER BY first_answered_at, stage",
     "difficulty": "SELECT round, difficulty, count FROM difficulty WHERE run_id = ?",
 }

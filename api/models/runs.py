@@ -97,6 +97,11 @@ class StageUsage(Shown):
     latency_p50_s: float | None
     latency_p90_s: float | None
     latency_p99_s: float | None
+    model: str | None
+    """The model that the stage asked."""
+    cached_share: float | None
+    """Cached tokens over prompt tokens."""
+    cost_per_accepted: float | None
 
 
 class RunDetail(RunSummary):

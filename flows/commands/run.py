@@ -129,12 +129,18 @@ def nightly(
 def _estimate(kind: str, settings: Any, *, json: bool) -> None:
     from flows.estimate_report import print_estimate
     from flows.methods import METHODS
+    from pipeline.asking import model_of
     from pipeline.teacher.served import ServedModel
 
     method = METHODS[kind]
     files = method.check("dry-run", settings)
-    manifest = method.build_manifest("dry-run", settings, ServedModel("dry-run"), files)
-    print_estimate(kind, method.estimate(manifest, files), settings, as_json=json)
+    # Nobody is asked: a model that only its endpoint knows stays without a name.
+    teacher = settings.teacher
+    name = teacher.model or ("" if teacher.addresses else settings.engine.model)
+    manifest = method.build_manifest("dry-run", settings, ServedModel(name), files)
+    estimate = method.estimate(manifest, files)
+    models = {stage.stage: model_of(manifest, stage.stage) for stage in estimate.stages}
+    print_estimate(kind, estimate, models, settings, as_json=json)
 
 
 def _start(

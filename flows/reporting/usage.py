@@ -75,13 +75,15 @@ def usage_charts(sides: Sequence[Side]) -> list[Chart]:
 
 def _usage_table(usage: pl.DataFrame) -> Table:
     columns = (
-        "stage", "requests", "answers", "refusals", "prompt tokens", "of them cached",
-        "completion tokens", "cost", "latency p50 (s)", "p90 (s)", "p99 (s)",
+        "stage", "model", "requests", "answers", "refusals", "prompt tokens", "of them cached",
+        "cached share", "completion tokens", "cost", "cost an accepted", "latency p50 (s)", "p90 (s)",
+        "p99 (s)",
     )  # fmt: skip
     rows: list[tuple[str | int | float | None, ...]] = [
-        (row["stage"], row["requests"], row["answers"], row["refusals"], row["prompt_tokens"],
-         row["cached_tokens"], row["completion_tokens"], row["cost"], row["latency_p50_s"],
-         row["latency_p90_s"], row["latency_p99_s"])
+        (row["stage"], row["model"], row["requests"], row["answers"], row["refusals"],
+         row["prompt_tokens"], row["cached_tokens"], row["cached_share"], row["completion_tokens"],
+         row["cost"], row["cost_per_accepted"], row["latency_p50_s"], row["latency_p90_s"],
+         row["latency_p99_s"])
         for row in usage.iter_rows(named=True)
     ]  # fmt: skip
     return Table("Requests, tokens, cost and latency by stage", columns, rows)

@@ -51,7 +51,8 @@ def run_numbers(reads: Reads, run_id: str) -> dict[str, Any] | None:
     )
     usage = reads.rows(
         "SELECT stage, requests, answers, refusals, without_usage, prompt_tokens, cached_tokens, "
-        "completion_tokens, cost, latency_p50_s, latency_p90_s, latency_p99_s FROM teacher_usage "
+        "completion_tokens, cost, latency_p50_s, latency_p90_s, latency_p99_s, model, cached_share, "
+        "cost_per_accepted FROM teacher_usage "
         "WHERE run_id = ? ORDER BY first_answered_at, stage",
         [run_id],
     )

@@ -99,9 +99,11 @@ def usage(rows: Sequence[tuple[Any, ...]]) -> pl.DataFrame:
               "without_usage": pl.Int64,
               "prompt_tokens": pl.Int64, "cached_tokens": pl.Int64, "completion_tokens": pl.Int64,
               "cost": pl.Float64, "latency_p50_s": pl.Float64, "latency_p90_s": pl.Float64,
-              "latency_p99_s": pl.Float64}  # fmt: skip
+              "latency_p99_s": pl.Float64, "model": pl.String, "cached_share": pl.Float64,
+              "cost_per_accepted": pl.Float64}  # fmt: skip
     return pl.DataFrame(
-        [(stage, requests, requests, 0, 0, prompt, cached, completion, cost, 0.5, 1.0, 2.0)
+        [(stage, requests, requests, 0, 0, prompt, cached, completion, cost, 0.5, 1.0, 2.0,
+          f"{stage}-model", cached / prompt, cost and cost / 60)
          for stage, requests, prompt, cached, completion, cost in rows],
         schema=schema, orient="row",
     )  # fmt: skip

@@ -162,6 +162,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(path, SyntheticRun("night", positions=40, target=30, manifest=manifest))
     free = {"config": {"prices": {"prompt": 0.0, "cached_prompt": None, "completion": 0.0}}}
     write_run(path, SyntheticRun("free", seed=8, positions=6, manifest=free))
+    mixed = {
+        "model": "dear",
+        "stage_models": {"classify": {"model": 'org/cheap-1.5 "x"', "api": "chat"}},
+        "config": {"prices": {
+            "prompt": 10.0, "cached_prompt": None, "completion": 0.0,
+            "models": {'org/cheap-1.5 "x"': {
+                "prompt": 1.0, "cached_prompt": None, "completion": 3.0}},
+        }},
+    }  # fmt: skip
+    write_run(path, SyntheticRun("mixed", seed=9, positions=12, manifest=mixed))
     write_run(path, SyntheticRun("empty", positions=0))
     with NewRun(path, "file") as run:
         run.write(import_batches())
@@ -290,7 +300,8 @@ class TestTeacherUsage:
     def test_is_the_run_directorys(self, query: Query, expected: Expected, run_id: str) -> None:
         rows = expected.rows[run_id]
         view = {row[0]: row[1:] for row in query(
-            "SELECT * EXCLUDE (run_id, first_answered_at, last_answered_at) FROM teacher_usage "
+            "SELECT * EXCLUDE (run_id, first_answered_at, last_answered_at, model, cached_share, "
+            "cost_per_accepted) FROM teacher_usage "
             "WHERE run_id = ?", run_id)}  # fmt: skip
         stages = {item.stage: item for item in stage_usage(rows)}
         assert view.keys() == stages.keys() == {"generate", "classify", "instances"}
@@ -310,6 +321,29 @@ class TestTeacherUsage:
                 [r.latency_s for r in mine], n=100, method="inclusive"
             )
             assert found[8:] == tuple(pytest.approx(hundredths[n - 1]) for n in (50, 90, 99))
+
+    def test_each_stage_has_the_price_of_its_model(self, query: Query, expected: Expected) -> None:
+        rows = expected.rows["mixed"]
+        usages = {item.stage: item.usage for item in stage_usage(rows)}
+        accepted = sum(row.state == "accepted" for row in rows.instructions.values())
+        view = query(
+            "SELECT stage, model, cost, cached_share, cost_per_accepted FROM teacher_usage "
+            "WHERE run_id = 'mixed' ORDER BY stage"
+        )
+        cheap = usages["classify"]
+        costs = {
+            "classify": (cheap.prompt_tokens + 3 * cheap.completion_tokens) / 1e6,
+            "generate": usages["generate"].prompt_tokens * 10 / 1e6,
+            "instances": usages["instances"].prompt_tokens * 10 / 1e6,
+        }
+        assert [row[:2] for row in view] == [
+            ("classify", 'org/cheap-1.5 "x"'), ("generate", "dear"), ("instances", "dear")
+        ]  # fmt: skip
+        for stage, _, cost, share, each in view:
+            usage = usages[stage]
+            assert cost == pytest.approx(costs[stage])
+            assert share == pytest.approx(usage.cached_tokens / usage.prompt_tokens)
+            assert each == pytest.approx(costs[stage] / accepted)
 
     def test_times_are_utc(self, query: Query) -> None:
         ((first, last),) = query(

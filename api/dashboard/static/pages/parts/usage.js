@@ -27,13 +27,15 @@ export function usage(rows) {
       ], most)),
       h("td", { class: "number" }, whole(tokens(row))))))),
     table("The teacher by stage", [
-      { title: "stage" }, { title: "requests", kind: "number" }, { title: "refusals", kind: "number" },
+      { title: "stage" }, { title: "model" }, { title: "requests", kind: "number" }, { title: "refusals", kind: "number" },
       { title: "prompt", kind: "number" }, { title: "cached", kind: "number" },
       { title: "completion", kind: "number" }, { title: "cost", kind: "number" },
+      { title: "each accepted", kind: "number" },
       { title: "latency p50", kind: "number" }, { title: "p90", kind: "number" },
     ], rows.map((row) => [
-      words(row.stage), whole(row.requests), whole(row.refusals), whole(row.prompt_tokens),
+      words(row.stage), row.model ?? "", whole(row.requests), whole(row.refusals), whole(row.prompt_tokens),
       whole(row.cached_tokens), whole(row.completion_tokens), decimal(row.cost, 4),
+      decimal(row.cost_per_accepted, 4),
       duration(row.latency_p50_s), duration(row.latency_p90_s),
     ])));
 }
