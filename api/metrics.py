@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from api.run_metrics import RunMetrics
+
 if TYPE_CHECKING:
     from api.service import Service
 
@@ -31,6 +33,7 @@ class Metrics:
             ("route",), registry=self._registry, buckets=_BUCKETS,
         )  # fmt: skip
         self._registry.register(_State(service))
+        self._registry.register(RunMetrics(service.runs))
 
     def observe(self, scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
         """Count a request; `route` is its template, so that no id makes a series of its own."""
