@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -123,6 +124,38 @@ def test_the_command_line_makes_lists_and_revokes_keys(tmp_path: Path) -> None:
     assert unknown.returncode == 2 and "keys list" in unknown.stderr
     scope = evoloom("keys", "create", "--scope", "write", "--store", store)
     assert scope.returncode == 2 and "submit, read, query, admin" in scope.stderr
+
+
+def test_the_admin_key_of_a_file_opens_everything_until_another_takes_its_place(
+    tmp_path: Path, checkout: Path
+) -> None:
+    store = tmp_path / "evoloom.duckdb"
+    file = tmp_path / "secrets" / "api_admin_key"
+    env = {"EVOLOOM_API__ADMIN_KEY_FILE": str(file)}
+    texts = []
+    for _ in range(2):
+        file.unlink(missing_ok=True)
+        make = ["sh", str(checkout / "scripts" / "make-secrets.sh"), str(file.parent)]
+        subprocess.run(make, check=True)
+        texts.append(file.read_text().strip())
+        for _ in range(2):  # a second start finds it
+            # No loopback: the key is there before the address is checked.
+            with serving(store, "--host", "0.0.0.0", env=env) as service:
+                answers = []
+                for text in texts:
+                    with service.client(key=text) as client:
+                        answers.append(client.get("/runs").status_code)
+                        answers.append(client.post("/query", json={"sql": "SELECT 1"}).status_code)
+                assert answers == [401, 401] * (len(texts) - 1) + [200, 200]
+                assert texts[-1] not in service.log.read_text()
+    file.chmod(0o600)
+    file.write_text(texts[0])
+    for wrong, part in ((texts[0], "was revoked"), (texts[1][:-1] + "A", "another key has its id"),
+                        ("evk_short", "evk_ID_SECRET")):  # fmt: skip
+        file.write_text(wrong)
+        done = evoloom("serve", "--port", "0", "--store", store, env=env)
+        assert (done.returncode, part in done.stderr) == (2, True), done.stderr
+        assert wrong not in done.stderr and "api.admin_key" in done.stderr
 
 
 def test_it_does_not_listen_where_everybody_could_do_everything(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.child import with_key
+from flows.parameters import public_settings
 from flows.runs import resume_settings
 from pipeline.config import (
     Settings,
@@ -24,7 +26,7 @@ from pipeline.config import (
     resolve,
 )
 from pipeline.errors import UsageError
-from tests.support.cli import ROOT, clean
+from tests.support.cli import ROOT, InProcess, clean, environment
 
 SECRET = "sk-never-shown-1234"
 
@@ -32,6 +34,11 @@ SECRET = "sk-never-shown-1234"
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     clean(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def evoloom(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> InProcess:
+    return InProcess(monkeypatch, capsys)
 
 
 def refusal(flags: dict[str, object] | None = None) -> str:
@@ -248,6 +255,86 @@ class TestSecrets:
 
     def test_empty_key_is_none(self):
         assert load_settings({"teacher.api_key": ""}).teacher.api_key is None
+
+    @pytest.mark.parametrize("key", ["teacher.api_key", "api.admin_key"])
+    def test_in_a_file_that_a_variable_names(self, monkeypatch, tmp_path, key):
+        (tmp_path / "key").write_text(f"{SECRET}\n")
+        variable = f"EVOLOOM_{key.upper().replace('.', '__')}"
+        monkeypatch.setenv(f"{variable}_FILE", str(tmp_path / "key"))
+        resolved = resolve()
+        section, name = key.split(".")
+        assert getattr(getattr(resolved.settings, section), name).get_secret_value() == SECRET
+        assert resolved.sources == {key: f"environment {variable}_FILE"}
+        assert SECRET not in json.dumps(dump(resolved.settings))
+        # What a process is handed by another takes precedence, and the file is not looked at.
+        monkeypatch.setenv(variable, "sk-handed-on")
+        (tmp_path / "key").unlink()
+        resolved = resolve()
+        assert (
+            getattr(getattr(resolved.settings, section), name).get_secret_value() == "sk-handed-on"
+        )
+        assert resolved.sources == {key: f"environment {variable}"}
+
+    def test_a_child_of_a_run_reads_the_file_too(self, monkeypatch, tmp_path):
+        (tmp_path / "key").write_text(SECRET)
+        monkeypatch.setenv("EVOLOOM_TEACHER__API_KEY_FILE", str(tmp_path / "key"))
+        settings = Settings(**with_key(dump(Settings())))
+        assert settings.teacher.api_key.get_secret_value() == SECRET
+
+    @pytest.mark.parametrize(
+        ("content", "part"),
+        [
+            (None, "No such file"),
+            (b"", "is empty"),
+            (b" \n", "is empty"),
+            (b"\xff\xfe", "is not text"),
+            (b"x" * 70_000, "too large"),
+            (f"{SECRET} and more".encode(), "a key is printable"),
+        ],
+    )
+    def test_a_file_that_holds_no_key(self, evoloom, tmp_path, content, part):
+        path = tmp_path / "key"
+        if content is not None:
+            path.write_bytes(content)
+        done = evoloom("config", "show", EVOLOOM_TEACHER__API_KEY_FILE=str(path))
+        assert done.code == 2
+        assert "EVOLOOM_TEACHER__API_KEY_FILE" in done.err
+        assert part in done.err
+        assert SECRET not in done.err
+
+    @pytest.mark.parametrize("path", ["", "."])
+    def test_a_path_that_is_no_file(self, evoloom, path):
+        done = evoloom("config", "show", EVOLOOM_TEACHER__API_KEY_FILE=path)
+        assert (done.code, "EVOLOOM_TEACHER__API_KEY_FILE" in done.err) == (2, True)
+        assert "Is a directory" in done.err
+
+    def test_a_file_that_others_own(self, tmp_path):
+        """Root may read everything, so another user asks."""
+        path = tmp_path / "key"
+        path.write_text(SECRET)
+        path.chmod(0)
+        program = (
+            "import os\n"
+            "from pipeline.secret_files import find_secret\n"
+            "os.getuid() or os.setuid(65534)\n"
+            "find_secret('EVOLOOM_TEACHER__API_KEY')\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False,
+            env=environment({"EVOLOOM_TEACHER__API_KEY_FILE": str(path)}),
+        )  # fmt: skip
+        assert "UsageError: environment variable EVOLOOM_TEACHER__API_KEY_FILE" in done.stderr
+        assert "Permission denied" in done.stderr
+
+    def test_only_secrets_are_read_from_files(self, monkeypatch):
+        monkeypatch.setenv("EVOLOOM_TEACHER__MODEL_FILE", "/dev/null")
+        assert "teacher.model_file" in refusal()
+
+    @pytest.mark.parametrize("key", ["teacher.api_key", "api.admin_key"])
+    def test_no_flow_parameter(self, key):
+        section, name = key.split(".")
+        with pytest.raises(UsageError, match=rf"{key} is a flow parameter"):
+            public_settings({section: {name: SECRET}})
 
 
 class TestResume:
