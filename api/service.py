@@ -108,7 +108,9 @@ def make_executor(settings: Settings, database: ServiceDatabase, publisher: Publ
         return ProcessExecutor(database, publisher, settings.api.runs_at_once)
     from flows.serving.deployments import PrefectExecutor
 
-    return PrefectExecutor(database, publisher, settings.api.runs_at_once)
+    return PrefectExecutor(
+        database, publisher, settings.api.runs_at_once, has_worker=settings.api.worker
+    )
 
 
 @contextlib.contextmanager

@@ -24,12 +24,14 @@ from flows.commands import (
     resume,
     run,
     runs,
+    schedule,
     seeds,
     serve,
     sql,
     store,
     teacher,
     train,
+    up,
     worker,
 )
 
@@ -61,6 +63,9 @@ app.command("novelty")(novelty.novelty)
 app.add_typer(seeds.app, name="seeds")
 app.add_typer(teacher.teacher_app, name="teacher")
 app.command("worker")(worker.worker)
+app.command("up")(up.up)
+app.command("down")(up.down)
+app.add_typer(schedule.app, name="schedule")
 app.add_typer(store.app, name="store")
 app.command("serve")(serve.serve)
 app.add_typer(keys.app, name="keys")

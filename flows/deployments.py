@@ -56,21 +56,47 @@ def deploy_pool(pool: str) -> list[Deployed]:
         UsageError: there is no such pool.
         DeploymentError: the server cannot be reached or refuses.
     """
+    entrypoints = entrypoints_of(pool)
+    make_pool(pool)
+    try:
+        return [_deploy(entrypoint, pool) for entrypoint in entrypoints]
+    except Exception as exc:
+        raise DeploymentError(
+            f"the Prefect server does not take the deployments of the work pool {pool}: {exc}"
+        ) from exc
+
+
+def make_pool(pool: str) -> None:
+    """Make a work pool, unless it is there.
+
+    Raises:
+        UsageError: there is no such pool.
+        DeploymentError: the server cannot be reached or refuses.
+    """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists
 
-    entrypoints = entrypoints_of(pool)
+    entrypoints_of(pool)
     try:
         with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
-        return [_deploy(entrypoint, pool) for entrypoint in entrypoints]
-    except EvoloomError:
-        raise
     except Exception as exc:
         raise DeploymentError(
             f"the Prefect server does not take the work pool {pool}: {exc}"
         ) from exc
+
+
+def workers_online(pool: str) -> bool:
+    """Whether a worker asks for the flow runs of a pool at present."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        answer = client.request(
+            "POST", "/work_pools/{work_pool_name}/workers/filter",
+            path_params={"work_pool_name": pool}, json={},
+        )  # fmt: skip
+    return any(worker["status"] == "ONLINE" for worker in answer.json())
 
 
 def entrypoints_of(pool: str) -> Sequence[str]:
@@ -82,6 +108,15 @@ def entrypoints_of(pool: str) -> Sequence[str]:
     if pool not in POOLS:
         raise UsageError(f"--pool {pool}: there is no such work pool; there: {', '.join(POOLS)}")
     return POOLS[pool]
+
+
+def flow_names() -> dict[str, tuple[str, str]]:
+    """Pool and entrypoint of each flow, by the flow's name."""
+    return {
+        entrypoint.rpartition(".")[2].replace("_", "-"): (pool, entrypoint)
+        for pool, entrypoints in POOLS.items()
+        for entrypoint in entrypoints
+    }
 
 
 def load_flow(entrypoint: str) -> Flow[..., Any]:

@@ -230,9 +230,13 @@ def _check_same(run_id: str, then: Mapping[str, Any], now: Mapping[str, Any]) ->
     for key in sorted({*before, *after}):
         if before.get(key) != after.get(key):
             raise UsageError(
-                f"{key} is {after.get(key)!r}, but nightly {run_id} was begun with "
-                f"{before.get(key)!r}. Leave it as it was to go on, or name another run id"
+                f"{key} is {_shown(after.get(key))}, but nightly {run_id} was begun with "
+                f"{_shown(before.get(key))}. Leave it as it was to go on, or name another run id"
             )
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else repr(value)
 
 
 def describe(order: StepOrder, end: StepEnd) -> StepRow:

@@ -1,8 +1,8 @@
 """Executes the runs that were asked for over REST as flow runs of Prefect deployments.
 
-A process beside the service registers a deployment of each method on the configured server, and
-executes what is scheduled there, whoever scheduled it. The flow's own process supervises the run
-(`flows.prefect_flows`).
+They are the deployments of the work pool `cpu`, which every worker of that pool executes
+(`evoloom worker`). Unless `api.worker` is off, the service has one of its own, a process that ends with
+it. The flow's own process supervises the run (`flows.prefect_flows`).
 
     python -m flows.serving.deployments LIMIT
 
@@ -21,6 +21,7 @@ from typing import Any
 from uuid import UUID
 
 import flows
+from flows.deployments import deploy_pool, workers_online
 from flows.serving.commands import Publisher
 from flows.serving.executor import CANCELLED, mark_cancelled, settings_of
 from pipeline.config import dump
@@ -29,8 +30,8 @@ from store.run_directory import is_run
 from store.service.database import ServiceDatabase
 from store.service.run_requests import RequestState, RunRequest, open_requests, update_request
 
-DEPLOYMENT = "evoloom-service"
-"""Name of the deployment of each flow, such as self-instruct/evoloom-service."""
+POOL = "cpu"
+"""The work pool; its deployments have its name, such as self-instruct/cpu."""
 _START = (
     "import sys; sys.path.append(sys.argv.pop()); "
     "from flows.serving.deployments import main; main()"
@@ -44,21 +45,35 @@ class PrefectExecutor:
 
     name = "prefect"
 
-    def __init__(self, database: ServiceDatabase, publisher: Publisher, at_once: int) -> None:
+    def __init__(
+        self,
+        database: ServiceDatabase,
+        publisher: Publisher,
+        at_once: int,
+        *,
+        has_worker: bool = True,
+    ) -> None:
+        """
+        Args:
+            at_once: flow runs that the service's own worker executes at once.
+            has_worker: whether there is one; without it, workers beside the service execute the runs.
+        """
         self._database = database
         self._publisher = publisher
         self._at_once = at_once
+        self._has_worker = has_worker
         self._news = threading.Event()
         self._is_closed = False
         self._problem: str | None = "the deployments are not registered yet"
-        self._runner: subprocess.Popen[bytes] | None = None
+        self._worker: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._loop, name="runs", daemon=True)
 
     def start(self) -> None:
-        """Register the deployments and begin to look.
+        """Register the deployments, start the worker and begin to look.
 
         Raises:
-            UsageError: the server does not answer, or the deployments do not come to be there.
+            UsageError: the server does not answer.
+            DeploymentError: it does not take the deployments.
         """
         from prefect.client.orchestration import get_client
 
@@ -69,11 +84,14 @@ class PrefectExecutor:
                     f"Prefect's server at {client.api_url} does not answer ({problem}). Start it, "
                     "correct PREFECT_API_URL, or set api.executor to 'process'"
                 ) from problem
-        root = str(Path(flows.__file__).resolve().parents[1])
-        self._runner = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, str(self._at_once), root],
-            stdin=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+        if self._has_worker:
+            root = str(Path(flows.__file__).resolve().parents[1])
+            self._worker = subprocess.Popen(
+                [sys.executable, "-P", "-c", _START, str(self._at_once), root],
+                stdin=subprocess.PIPE, start_new_session=True,
+            )  # fmt: skip
+        else:
+            deploy_pool(POOL)
         self._thread.start()
 
     def wake(self) -> None:
@@ -86,26 +104,31 @@ class PrefectExecutor:
 
     def problem(self) -> str | None:
         """See `Executor`."""
-        if self._runner is None or self._runner.poll() is not None:
-            return "the process that executes flow runs has ended"
+        if self._has_worker and (self._worker is None or self._worker.poll() is not None):
+            return f"the service's worker of the pool {POOL} has ended"
         return self._problem
 
     def close(self) -> None:
         """Stop looking, and have no more flow runs executed; those at work go on."""
         self._is_closed = True
         self._news.set()
-        if self._runner is not None and self._runner.stdin is not None:
-            self._runner.stdin.close()
+        if self._worker is not None and self._worker.stdin is not None:
+            self._worker.stdin.close()
 
     def _loop(self) -> None:
         while not self._is_closed:
             try:
                 self._look()
-                self._problem = None
+                self._problem = self._lack()
             except Exception as exc:  # noqa: BLE001  a server that is away is back later
                 self._problem = f"Prefect: {type(exc).__name__}: {exc}"
             self._news.wait(_LOOK_EVERY_S)
             self._news.clear()
+
+    def _lack(self) -> str | None:
+        if self._has_worker or workers_online(POOL):
+            return None
+        return f"no worker of the pool {POOL} is at work: `evoloom worker --pool {POOL}`"
 
     def _look(self) -> None:
         from prefect.client.orchestration import get_client
@@ -128,7 +151,7 @@ class PrefectExecutor:
             else:
                 self._note(request, "cancelled", CANCELLED)
             return
-        deployment = client.read_deployment_by_name(f"{request.method}/{DEPLOYMENT}")
+        deployment = client.read_deployment_by_name(f"{request.method}/{POOL}")
         flow_run = client.create_flow_run_from_deployment(
             deployment.id,
             parameters={"settings": dump(settings), "run_id": request.run_id},
@@ -174,15 +197,14 @@ class PrefectExecutor:
 
 
 def main() -> None:
-    """Register the deployments and execute what is scheduled, until standard input ends."""
-    from prefect import serve
-
-    from flows.prefect_flows import FLOWS
-
+    """Register the deployments and be a worker of their pool, until standard input ends."""
     threading.Thread(target=_end_with_input, name="input", daemon=True).start()
-    # Prefect declares that outside an event loop too it may be a coroutine.
-    deployments: list[Any] = [made.to_deployment(DEPLOYMENT) for made in FLOWS.values()]
-    serve(*deployments, limit=int(sys.argv[1]), print_starting_message=False)
+    deploy_pool(POOL)
+    from prefect.cli import app
+
+    limit = sys.argv[1]
+    sys.argv = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", limit]
+    app()
 
 
 def _end_with_input() -> None:
