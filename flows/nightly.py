@@ -244,7 +244,7 @@ def describe(order: StepOrder, end: StepEnd) -> StepRow:
     row = StepRow(order.step, order.run_id, end.made, end.state)
     try:
         return _counted(row, order, runs_directory(order.store_path))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (EvoloomError, OSError, ValueError, KeyError, TypeError):
         return row  # it has not come that far
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +12,8 @@ from flows.deployments import POOLS, load_flow
 from store.run_directory import is_run, read_state, runs_directory
 from tests.support.cli import InProcess, clean
 from tests.support.prefect_server import PrefectServer, wait_until
-from tests.support.teachers import ROOT, TeacherFactory
+from tests.support.teachers import TeacherFactory
+from tests.support.workers import Worker
 
 
 @pytest.fixture
@@ -27,33 +24,8 @@ def evoloom(
     return InProcess(monkeypatch, capsys)
 
 
-class Worker:
-    """A worker of a pool, in a process of its own."""
-
-    def __init__(self, server: PrefectServer, pool: str, folder: Path) -> None:
-        self.log = folder / f"{pool}.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "flows.cli", "worker", "--pool", pool, "--name", f"on-{pool}"],
-                cwd=ROOT, env={**os.environ, **server.environment()}, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
-
-
 def _get(server: PrefectServer, path: str) -> Any:
     return httpx.get(f"{server.url}/{path}", timeout=30).raise_for_status().json()
-
-
-def _is_polling(server: PrefectServer, pool: str) -> bool:
-    try:
-        workers = server.post(f"work_pools/{pool}/workers/filter", {})
-    except httpx.HTTPStatusError:
-        return False
-    return any(worker["name"] == f"on-{pool}" for worker in workers)
 
 
 def test_every_flow_of_a_pool_can_be_loaded_and_names_itself() -> None:
@@ -62,6 +34,7 @@ def test_every_flow_of_a_pool_can_be_loaded_and_names_itself() -> None:
         "self-instruct",
         "evol-instruct",
         "curate",
+        "nightly",
         "train-student",
         "evaluate-student",
     }
@@ -73,7 +46,7 @@ def test_a_worker_executes_a_run_that_was_asked_of_its_deployment(
     teacher = scripted_teacher()
     worker = Worker(server, "cpu", tmp_path)
     try:
-        wait_until(lambda: _is_polling(server, "cpu"), f"the worker: {worker.log.read_text()}")
+        worker.wait_until_polling()
         deployment = _get(server, "deployments/name/self-instruct/cpu")
         assert deployment["work_pool_name"] == "cpu"
         settings = {
@@ -95,7 +68,7 @@ def test_a_worker_executes_a_run_that_was_asked_of_its_deployment(
 def test_the_gpu_pool_has_the_student(server: PrefectServer, tmp_path: Path) -> None:
     worker = Worker(server, "gpu", tmp_path)
     try:
-        wait_until(lambda: _is_polling(server, "gpu"), "the worker")
+        worker.wait_until_polling()
         for name in ("train-student", "evaluate-student"):
             assert _get(server, f"deployments/name/{name}/gpu")["work_pool_name"] == "gpu"
     finally:
