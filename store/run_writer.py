@@ -9,11 +9,12 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from pipeline.errors import EvoloomError, UsageError
 from store import checked_lines
@@ -140,7 +141,8 @@ class HeldRun:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        with suppress(OSError) if error is not None else nullcontext():  # the first error is told
+            self.close()
 
     @property
     def elapsed_s(self) -> float:
@@ -168,15 +170,18 @@ class HeldRun:
 
     def log_progress(self, record: Mapping[str, Any]) -> None:
         """Append a progress record for whoever watches; it is never read back by the run."""
-        self._progress.write(json.dumps(record, ensure_ascii=False) + "\n")
-        self._progress.flush()
+        # Nothing depends on it, not on a full disk either; the journal says so before it matters.
+        with suppress(OSError):
+            self._progress.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
 
     def close(self) -> None:
         """Make the spool durable and let go of the run."""
-        self.spool.close()
-        self.journal.close()
-        self._progress.close()
-        os.close(self._lock)
+        try:
+            self.spool.close()
+        finally:
+            self.journal.close()
+            self._progress.close()
+            os.close(self._lock)
 
 
 def follow_progress(run_dir: Path) -> Iterator[dict[str, Any]]:
@@ -197,16 +202,16 @@ def follow_progress(run_dir: Path) -> Iterator[dict[str, Any]]:
         yield {}
 
 
-def _open_progress(path: Path) -> TextIO:
+def _open_progress(path: Path) -> FileIO:
     """Open for appending; what a kill left of a record becomes a line of its own."""
     is_torn = False
     if path.exists() and path.stat().st_size:
         with path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             is_torn = file.read(1) != b"\n"
-    progress = path.open("a", encoding="utf-8")
+    progress = path.open("ab", buffering=0)
     if is_torn:
-        progress.write("\n")
+        progress.write(b"\n")
     return progress
 
 

@@ -83,5 +83,7 @@ class Spool:
 
     def close(self) -> None:
         """Make everything durable and close the file."""
-        self._file.sync()
-        self._file.close()
+        try:
+            self._file.sync()
+        finally:
+            self._file.close()

@@ -10,7 +10,7 @@ import asyncio
 import datetime
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from pipeline.errors import EvoloomError
@@ -80,6 +80,7 @@ class Driver:
         self._stopping: RunEnd | None = None
         self._unclaimed: set[Address] = set()
         self._crash: Exception | None = None
+        self._refused_at: Address | None = None
         self._answered_stages: set[str] = set()
         self.replayed = 0
 
@@ -211,7 +212,8 @@ class Driver:
         except OutageError as exc:
             self.stop("outage", exc)
         except FinalTeacherError as exc:
-            self._stop_for_good(request, exc)
+            self._refused_at = self._refused_at or address
+            self.stop(f"teacher refused: {exc}", exc)
         except (asyncio.CancelledError, AbandonedError):
             pass
         # The loop raises it again: an exception inside a task must not get lost.
@@ -222,19 +224,16 @@ class Driver:
             del self._in_flight[address]
             self._wake.set()
 
-    def _stop_for_good(self, request: TeacherRequest, exc: FinalTeacherError) -> None:
-        stage = request.address.stage
-        if stage in self._answered_stages:
-            error: EvoloomError = TeacherGoneError(
-                f"{exc} (at {request.address}, after it had answered this stage). When that is "
-                "mended, `evoloom resume RUN` goes on where the run stopped"
+    def _refused_for_good(self, address: Address, exc: FinalTeacherError) -> EvoloomError:
+        if address.stage in self._answered_stages:
+            return TeacherGoneError(
+                f"{exc} (at {address}, though it has answered this stage). When that is mended, "
+                "`evoloom resume RUN` goes on where the run stopped"
             )
-        else:
-            error = TeacherSetupError(
-                f"{exc} (at {request.address}, the first of its stage); check teacher.base_url, "
-                "teacher.model, teacher.api, the key and teacher.drop_parameters"
-            )
-        self.stop(f"teacher refused: {exc}", error)
+        return TeacherSetupError(
+            f"{exc} (at {address}, none of its stage was answered); check teacher.base_url, "
+            "teacher.model, teacher.api, the key and teacher.drop_parameters"
+        )
 
     async def _wait(self) -> None:
         await self._wake.wait()
@@ -251,7 +250,12 @@ class Driver:
         await self._advance()
         # What stopped it came after the last answer that it needed: then it is simply done.
         finished = self._machine.finished()
-        return end if finished is None else self._finish(finished)
+        if finished is not None:
+            return self._finish(finished)
+        if self._refused_at is not None and isinstance(end.error, FinalTeacherError):
+            # Whether it ever worked is known when the others in flight are back.
+            return replace(end, error=self._refused_for_good(self._refused_at, end.error))
+        return end
 
     def _entry(
         self,

@@ -43,14 +43,46 @@ def hanging(store: Path, teacher: TeacherProcess) -> Child:
     return child
 
 
-def test_a_second_signal_ends_it_now(store: Path, scripted_teacher: TeacherFactory) -> None:
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [(signal.SIGTERM, signal.SIGINT, 75), (signal.SIGINT, signal.SIGINT, 130)],
+)
+def test_a_second_signal_ends_it_now(
+    store: Path, scripted_teacher: TeacherFactory,
+    first: signal.Signals, second: signal.Signals, code: int,
+) -> None:  # fmt: skip
     child = hanging(store, scripted_teacher(*NO_CLASSIFICATION))
-    child.signal(signal.SIGTERM)
+    child.signal(first)
     time.sleep(0.3)
     assert child.is_running()
-    child.signal(signal.SIGINT)
-    assert child.wait() == 75, child.errors()
-    assert runs.state_of(store).reason == "SIGTERM"
+    child.signal(second)
+    assert child.wait() == code, child.errors()
+    assert runs.state_of(store).reason == first.name
+
+
+def test_of_two_that_resume_at_once_one_does_and_the_other_is_told(
+    undisturbed: Path, interrupted: Path, tmp_path: Path, scripted_teacher: TeacherFactory
+) -> None:
+    store = runs.copy_store(interrupted, tmp_path / "copy")
+    # It waits for its first answer until the second one has been told.
+    teacher = scripted_teacher("--hang", ".")
+    resuming = ["resume", runs.RUN, "--store", store, "--quiet",
+                "--set", f"teacher.base_url={teacher.url}", "--set", "run.grace_s=0",
+                "--set", "caps.tokens=10000000"]  # fmt: skip
+    pair = [start_child(store.parent, *resuming), start_child(store.parent, *resuming)]
+    wait_until(lambda: not all(child.is_running() for child in pair), "one of them is told")
+    (told,) = [child for child in pair if not child.is_running()]
+    (going_on,) = [child for child in pair if child is not told]
+    assert told.wait() == 1
+    assert f"is being executed by process {going_on.pid} " in told.errors()
+    assert "--wait" in told.errors()
+    wait_until(teacher.requests, "the other one asks")
+    going_on.signal(signal.SIGTERM)
+    assert going_on.wait() == 75, going_on.errors()
+    good = scripted_teacher()
+    end = runs.resume(store, teacher__base_url=good.url, caps__tokens=10_000_000).end
+    assert end.state == "completed"
+    assert runs.export_bytes(store) == runs.export_bytes(undisturbed)
 
 
 def test_a_second_process_is_told_who_has_the_run_and_can_wait_for_it(

@@ -251,6 +251,9 @@ class ScriptedTeacher:
                 length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
                 body = await reader.readexactly(int(length[1])) if length else b""
                 method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
+                if self.options.key and f"Bearer {self.options.key}\r\n".encode() not in head:
+                    writer.write(encode(401, {"error": {"message": "another key"}}))
+                    continue
                 writer.write(await self.reply(method, path, body))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -295,15 +298,21 @@ class ScriptedTeacher:
             self.busy.append((started, loop.time(), stage))
         if self.log:
             row = {"key": key, "stage": stage, "status": status, "seed": request.get("seed"),
-                   "operator": operator_of(prompt), "fields": sorted(request)}  # fmt: skip
+                   "operator": operator_of(prompt), "fields": sorted(request),
+                   "model": request.get("model"), "chat": chat}  # fmt: skip
             self.log.write(json.dumps(row) + "\n")
         if status != 200:
             message = self.options.fault_message
             return encode(status, {"error": {"message": message, "code": None}})
         choice: dict[str, Any] = {"index": 0, "finish_reason": finish, "logprobs": None}
         choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-        usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": len(text) // 4 + 1,
-                 "total_tokens": (len(prompt) + len(text)) // 4 + 1}  # fmt: skip
+        usage: dict[str, Any] = {
+            "prompt_tokens": len(prompt) // 4, "completion_tokens": len(text) // 4 + 1,
+            "total_tokens": (len(prompt) + len(text)) // 4 + 1,
+        }  # fmt: skip
+        if self.options.cached_share:
+            cached = int(usage["prompt_tokens"] * self.options.cached_share)
+            usage["prompt_tokens_details"] = {"cached_tokens": cached}
         value = {"id": key[:8], "object": "text_completion", "created": 0,
                  "model": self.options.model, "choices": [choice], "usage": usage}  # fmt: skip
         if self.options.no_usage:
@@ -320,10 +329,17 @@ class ScriptedTeacher:
     def fault(self, request: dict[str, Any], prompt: str) -> int:
         if self.stuck and self.stuck.search(prompt):
             return 500
-        if self.faulty:
-            self.matched += bool(self.faulty.search(prompt))
-            is_faulty = self.faulty.search(prompt) and self.matched > self.options.fault_skip
-            return int(self.options.fault_status) if is_faulty else 200
+        options = self.options
+        if self.faulty or options.fault_stage:
+            stage = stage_of(prompt).replace("input_first", "instances")
+            stage = stage.replace("output_first", "instances")
+            if (self.faulty and not self.faulty.search(prompt)) or (
+                options.fault_stage not in (None, stage)
+            ):
+                return 200
+            self.matched += 1
+            past = self.matched - options.fault_skip
+            return int(options.fault_status) if 0 < past <= options.fault_times else 200
         if self.options.fail_after is not None and self.served >= self.options.fail_after:
             return int(self.options.fault_status)
         if self.clock.random() < self.options.fault_rate:
@@ -363,11 +379,16 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--fault-status", type=int, default=500)
     parser.add_argument("--fault-message", default="scripted fault")
     parser.add_argument("--fault-prompt", help="only prompts that match this get the fault")
+    parser.add_argument("--fault-stage", help="only requests of this stage get the fault")
     parser.add_argument("--fault-skip", type=int, default=0, help="so many of them do not")
+    parser.add_argument("--fault-times", type=int, default=10**9, help="after these, as many do")
     parser.add_argument("--fail-after", type=int)
     parser.add_argument("--stuck", help="prompts that match this always fail with 500")
     parser.add_argument("--hang", help="prompts that match this are never answered")
     parser.add_argument("--no-usage", action="store_true")
+    parser.add_argument("--key", help="the only key that is accepted")
+    parser.add_argument("--cached-share", type=float, default=0.0,
+                        help="how much of a prompt is said to be cached")  # fmt: skip
     return parser
 
 
