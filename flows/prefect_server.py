@@ -67,7 +67,7 @@ def prefect_server(on_message: Callable[[str], None]) -> Iterator[str]:
     # logs do not reach a server that is gone.
     logging.raiseExceptions = False
     with _environment(defaults):
-        if url := _configured_url():
+        if url := configured_url():
             _check(url)
             yield url
             return
@@ -92,7 +92,7 @@ def configured_server() -> str:
     Raises:
         UsageError: none is configured, or it does not answer.
     """
-    url = _configured_url()
+    url = configured_url()
     if url is None:
         raise UsageError(
             "no Prefect server is configured: set PREFECT_API_URL, such as "
@@ -102,7 +102,7 @@ def configured_server() -> str:
     return url
 
 
-def _configured_url() -> str | None:
+def configured_url() -> str | None:
     """PREFECT_API_URL, or what the active profile says where the user has profiles."""
     if url := os.environ.get("PREFECT_API_URL"):
         return url

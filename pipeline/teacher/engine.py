@@ -286,7 +286,7 @@ def run_detached(
     """
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    environment = {key: value for key, value in os.environ.items() if key != processes.UP_MARK}
+    environment = {key: value for key, value in os.environ.items() if key not in processes.OWNERS}
     with log.open("wb") as output:
         done = subprocess.run(
             [sys.executable, "-P", "-m", module, *arguments],

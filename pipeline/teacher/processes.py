@@ -23,6 +23,11 @@ UP_MARK = "_EVOLOOM_UP"
 names the state. No setting's name begins so. An engine and its watchdog have none: they belong to
 whoever leases them."""
 
+FLOW_RUN = "PREFECT__FLOW_RUN_ID"
+"""Environment variable by which the process of a flow run knows which it is."""
+OWNERS = frozenset({UP_MARK, FLOW_RUN})
+"""Variables that say whose a process is."""
+
 _PROC = Path("/proc")
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.05

@@ -1,0 +1,173 @@
+"""`evoloom up` as a process, to ask, to kill and to start again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from store.run_directory import read_state, runs_directory
+from tests.support import runs
+from tests.support.prefect_server import wait_until
+from tests.support.teachers import ROOT, TeacherProcess
+
+
+class Up:
+    """`evoloom up` for a store, and what it has started."""
+
+    def __init__(self, store: Path, *arguments: str) -> None:
+        self.store = store
+        self.state = store.with_name(f"{store.name}.up")
+        self.printed = store.with_name("up.printed")
+        self._arguments = ["--port", "0", "--prefect-port", "0", *arguments]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the supervisor."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it, and wait until all is healthy."""
+        with self.printed.open("wb") as printed:
+            self._process = subprocess.Popen(
+                runs.command("up", "--store", self.store, *self._arguments), cwd=ROOT,
+                env=self.environment(), stdin=subprocess.DEVNULL, stdout=printed, stderr=printed,
+                start_new_session=True,
+            )  # fmt: skip
+        wait_until(self._is_up, "everything is up")
+
+    def _is_up(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.printed.read_text() + self.logs()
+        status = self.status()
+        return status["pid"] == self.pid and self.is_healthy()
+
+    def environment(self) -> dict[str, str]:
+        """An environment without a Prefect of the user's, nor settings."""
+        kept = {key: value for key, value in os.environ.items()
+                if not key.startswith(("PREFECT", "EVOLOOM"))}  # fmt: skip
+        return {**kept, "PREFECT_HOME": str(self.store.with_name("no-prefect"))}
+
+    def evoloom(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run another command about the same store."""
+        return subprocess.run(
+            runs.command(*arguments, "--store", self.store), cwd=ROOT, env=self.environment(),
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def status(self) -> dict[str, Any]:
+        """What the supervisor last said, as `up --status --json` prints it."""
+        try:
+            value: dict[str, Any] = json.loads((self.state / "status.json").read_text())
+        except FileNotFoundError:
+            return {"state": "starting", "pid": 0, "services": [], "addresses": {}}
+        return value
+
+    def is_healthy(self) -> bool:
+        """Whether all services are."""
+        status = self.status()
+        return status["state"] == "up" and all(
+            row["state"] == "healthy" for row in status["services"]
+        )
+
+    def service(self, name: str) -> dict[str, Any]:
+        """One service's status."""
+        return next(row for row in self.status()["services"] if row["name"] == name)
+
+    def kill_service(self, name: str) -> None:
+        """SIGKILL to a service, and wait until the supervisor has noticed."""
+        before = self.service(name)
+        os.kill(before["pid"], signal.SIGKILL)
+        wait_until(lambda: self.service(name)["restarts"] > before["restarts"], f"{name} is missed")
+
+    def kill(self) -> None:
+        """SIGKILL to the supervisor."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def kill_everything(self) -> None:
+        """SIGKILL to the supervisor and all that it has started, as when a machine goes down."""
+        self.kill()
+        while left := self.processes():
+            for process in left:
+                process.kill()
+            psutil.wait_procs(left, 10)
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        assert self._process is not None
+        return self._process.wait(120)
+
+    def processes(self) -> list[psutil.Process]:
+        """The living processes whose environment or command line carries the state's folder."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
+                    continue
+                if str(self.state) in repr((process.environ(), process.cmdline())):
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
+
+    def logs(self) -> str:
+        """All its logs, for a test that fails."""
+        paths = sorted((self.state / "logs").glob("*.log"))
+        return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in paths)
+
+    def clean(self) -> None:
+        """Leave nothing."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        for process in self.processes():
+            process.kill()
+
+    def ask_for_run(self, teacher: TeacherProcess, run_id: str, **teacher_settings: Any) -> str:
+        """Have Prefect schedule the run that `runs.start` starts; returns the flow run's id. Its
+        store is what the worker has been told by `up`."""
+        quick = {key.partition(".")[2]: value for key, value in runs.QUICK.items()
+                 if key.startswith("teacher.")}  # fmt: skip
+        settings = {
+            "run": {"target": runs.TARGET, "seed": runs.SEED, "progress_interval_s": 0.2},
+            "teacher": {"base_url": teacher.url, **quick, **teacher_settings},
+            "store": {"analyse": False},
+        }
+        url = self.status()["addresses"]["prefect"]
+        deployment = _json(httpx.get(f"{url}/deployments/name/self-instruct/cpu", timeout=60))
+        flow_run = _json(httpx.post(
+            f"{url}/deployments/{deployment['id']}/create_flow_run",
+            json={"parameters": {"settings": settings, "run_id": run_id}}, timeout=60,
+        ))  # fmt: skip
+        return str(flow_run["id"])
+
+    def flow_run_state(self, flow_run_id: str) -> str:
+        """The type of a flow run's state; '' while the server is away."""
+        url = self.status()["addresses"]["prefect"]
+        try:
+            return str(_json(httpx.get(f"{url}/flow_runs/{flow_run_id}"))["state_type"])
+        except httpx.HTTPError:
+            return ""
+
+    def run_state(self, run_id: str) -> str:
+        """The state of a run, 'none' before there is a run directory."""
+        run_dir = runs_directory(self.store) / run_id
+        return read_state(run_dir).state if run_dir.exists() else "none"
+
+    def run_process(self, run_id: str) -> int:
+        """The process that executes a run: what writes to its run directory and to the store."""
+        return int((runs_directory(self.store) / f"{run_id}.flow" / "lock").read_text())
+
+
+def _json(response: httpx.Response) -> Any:
+    return response.raise_for_status().json()
