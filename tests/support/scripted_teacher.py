@@ -240,7 +240,7 @@ class ScriptedTeacher:
         self.rules = json.loads(options.rules.read_text()) if options.rules else []
         self.in_flight = 0
         self.slots = asyncio.Semaphore(options.slots) if options.slots else None
-        self.busy: list[tuple[float, float, str]] = []
+        self.busy: list[tuple[float, float, str, int, int | None]] = []
         self.stuck = re.compile(options.stuck) if options.stuck else None
         self.hanging = re.compile(options.hang) if options.hang else None
         self.faulty = re.compile(options.fault_prompt) if options.fault_prompt else None
@@ -295,7 +295,7 @@ class ScriptedTeacher:
         self.served += 1
         stage = stage_of(prompt)
         if self.options.record_busy:
-            self.busy.append((started, loop.time(), stage))
+            self.busy.append((started, loop.time(), stage, status, request.get("seed")))
         if self.log:
             row = {"key": key, "stage": stage, "status": status, "seed": request.get("seed"),
                    "operator": operator_of(prompt), "fields": sorted(request),

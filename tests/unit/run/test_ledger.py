@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.records import Usage
 from pipeline.run.ledger import Ledger, cost_of
-from pipeline.sections import CapSettings, PriceSettings
+from pipeline.sections import CapSettings, Prices, PriceSettings
 
 PRICES = PriceSettings(prompt=2.0, cached_prompt=0.5, completion=10.0)
 
@@ -56,3 +56,23 @@ def test_an_answer_without_usage_is_booked_as_its_reservation() -> None:
 
 def test_without_caps_everything_fits() -> None:
     assert Ledger(CapSettings(), PRICES).fits(Ledger(CapSettings(), PRICES).price(10**12, 10**12))
+
+
+def test_a_model_has_its_own_price_in_reservations_and_in_what_is_spent() -> None:
+    prices = PriceSettings(
+        prompt=2.0, completion=10.0, models={"org/cheap-1.5": Prices(prompt=0.2, completion=1.0)}
+    )
+    ledger = Ledger(CapSettings(cost=1.0), prices)
+    assert not ledger.fits(ledger.price(600_000, 0, "dear"))
+    cheap = ledger.price(600_000, 0, "org/cheap-1.5")
+    assert cheap.cost == pytest.approx(0.12)
+    assert ledger.fits(cheap)
+    ledger.spend("classify", Usage(500_000, 10_000), cheap)
+    ledger.spend("generate", Usage(100_000, 10_000), ledger.price(100_000, 10_000, "dear"))
+    ledger.spend("generate", None, ledger.price(1_000, 1_000, "dear"))
+    ledger.refused("generate")
+    assert ledger.stages["classify"].cost == pytest.approx(0.11)
+    assert ledger.stages["generate"].cost == pytest.approx(0.3 + 0.012)
+    assert ledger.spent_cost == pytest.approx(0.11 + 0.312)
+    assert [ledger.stages[stage].requests for stage in ("classify", "generate")] == [1, 3]
+    assert ledger.stages["generate"].usage == Usage(100_000, 10_000)
