@@ -17,7 +17,6 @@ from flows.following import AFTER_GRACE_S
 from pipeline.teacher import processes
 
 _PR_SET_CHILD_SUBREAPER = 36
-_ENDS_BY_ITSELF = "flows.serving.deployments"
 _POLL_S = 0.1
 
 
@@ -78,9 +77,7 @@ def stop_runs(
         for pid in sorted(left - told, key=lambda pid: pid not in workers):
             if pid in told or processes.parent(pid) in left:
                 continue
-            # It notices that the API has ended, and tells its flows itself.
-            if _ENDS_BY_ITSELF not in processes.command_line(pid):
-                _send(pid, signal.SIGTERM)
+            _send(pid, signal.SIGTERM)
             told |= {pid} | _below(pid, left)
         reap_orphans(others)
         time.sleep(_POLL_S)

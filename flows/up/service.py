@@ -33,7 +33,7 @@ class Service:
     """Asked with the present life of its process; None: that cannot be told at present."""
     needs: tuple[str, ...] = ()
     """Services without which it is not started."""
-    start_limit_s: float = 180.0
+    start_limit_s: float = 600.0
     """Seconds until it is healthy; then it is killed and started again."""
     patience_s: float = 60.0
     """Seconds that it may not answer once it was healthy."""

@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 
 import flows
-from flows.command_child import evoloom_command
 from flows.up.place import Place
 from flows.up.prefect_api import PrefectApi
 from flows.up.service import Life, Service
@@ -94,10 +93,10 @@ def _prefect(plan: Plan) -> Service:
 
 def _worker(plan: Plan, pool: str, needs: tuple[str, ...]) -> Service:
     name = f"up-{os.uname().nodename}-{plan.place.path.name}-{pool}"
-    argv = evoloom_command(["worker", "--pool", pool, "--name", name, "--limit", str(plan.limit)])
+    argv = _module("flows.cli", "worker", "--pool", pool, "--name", name, "--limit", plan.limit)
     environment = {**_environment(plan), "PREFECT_WORKER_HEARTBEAT_SECONDS": str(_HEARTBEAT_S)}
     return Service(
-        f"worker-{pool}", tuple(argv), environment, _beats(plan.prefect_url, pool, name), needs,
+        f"worker-{pool}", argv, environment, _beats(plan.prefect_url, pool, name), needs,
         grace_s=plan.settings.run.grace_s + 30.0,
     )  # fmt: skip
 
@@ -152,7 +151,7 @@ def _teacher(plan: Plan) -> Service:
 
 
 def _api(plan: Plan, needs: tuple[str, ...]) -> Service:
-    argv = evoloom_command(["serve", "--port", str(plan.api_port)])
+    argv = _module("flows.cli", "serve", "--port", plan.api_port)
 
     def is_healthy(life: Life) -> bool:
         try:
@@ -161,7 +160,7 @@ def _api(plan: Plan, needs: tuple[str, ...]) -> Service:
             return False
 
     return Service(
-        "api", tuple(argv), _environment(plan), is_healthy, needs,
+        "api", argv, _environment(plan), is_healthy, needs,
         grace_s=plan.settings.api.grace_s + 20.0,
     )  # fmt: skip
 
@@ -169,7 +168,8 @@ def _api(plan: Plan, needs: tuple[str, ...]) -> Service:
 def _environment(plan: Plan) -> dict[str, str]:
     home = {} if plan.prefect_port is None else {"PREFECT_HOME": str(plan.place.prefect_home)}
     return {
-        **os.environ, **plan.environment, **home,
+        # The workers are ours, and the API needs none of its own.
+        **os.environ, **plan.environment, **home, "EVOLOOM_API__WORKER": "false",
         "PREFECT_API_URL": plan.prefect_url, "DO_NOT_TRACK": "1", UP_MARK: plan.place.mark,
         "PYTHONUNBUFFERED": "1",
     }  # fmt: skip

@@ -10,6 +10,7 @@ whose run has ended, is given its end.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -32,7 +33,10 @@ ABANDONED_AFTER_S = 15.0
 """How long nobody may have had a run: between the end of one process and the start of the next there
 is a moment."""
 _MOST_AN_HOUR = 10
+_NOT_AGAIN_S = 60.0
 _PENDING_LIMIT_S = 120.0
+_KILLED = re.compile(r"status code: -(?!2\b|15\b)\d")
+"""In the message of a crash: a signal that is none by which a flow is told to end."""
 _SUFFIX = ".flow"
 _UNFINISHED = frozenset({"queued", "running", "paused"})
 
@@ -56,14 +60,18 @@ class Steward:
         """
         alone = list(self._abandoned())
         finished = list(self._unreported())
-        self._alone_since = {key: at for key, at in self._alone_since.items()
-                             if key in alone or key in {row["id"] for row in finished}}  # fmt: skip
+        lost = list(self._lost_nightlies())
+        kept = {*alone, *(row["id"] for row in (*finished, *lost))}
+        self._alone_since = {key: at for key, at in self._alone_since.items() if key in kept}
         for run_id in alone:
             if self._is_time(run_id):
                 self._schedule_again(run_id)
         for row in finished:
             if self._is_time(row["id"]):
                 self._report_end(row)
+        for row in lost:
+            if self._is_time(row["id"]):
+                self._schedule(row, row["id"])
 
     def _is_time(self, key: str) -> bool:
         now = time.monotonic()
@@ -90,16 +98,22 @@ class Steward:
         rows = [row for row in self._api.flow_runs(tags=["evoloom", f"run:{run_id}"])
                 if self._is_ours(row)]  # fmt: skip
         row = next((row for row in rows if row["deployment_id"]), None)
+        if row is None and rows:
+            row = self._nightly_of(rows[0])
         if row is None or not is_to_go_on(row, has_run=(self._runs_dir / run_id).exists()):
             if row is None or row["state_type"] not in ("SCHEDULED", "PENDING", "RUNNING"):
                 lock = self._runs_dir / f"{run_id}{_SUFFIX}" / "lock"
                 self._settled[run_id] = lock.stat().st_mtime_ns
             return
+        self._schedule(row, run_id)
+
+    def _schedule(self, row: dict[str, Any], run_id: str) -> None:
         now = time.monotonic()
-        recent = [at for at in self._scheduled.get(run_id, ()) if now - at < 3600]
-        if len(recent) >= _MOST_AN_HOUR:
+        recent = [at for at in self._scheduled.get(row["id"], ()) if now - at < 3600]
+        is_just_done = bool(recent) and now - recent[-1] < _NOT_AGAIN_S  # on behalf of another run
+        if is_just_done or len(recent) >= _MOST_AN_HOUR:
             return
-        self._scheduled[run_id] = [*recent, now]
+        self._scheduled[row["id"]] = [*recent, now]
         self._alone_since.pop(run_id, None)
         _say(f"run {run_id} is executed by nobody; flow run {row['name']} is scheduled again")
         self._api.set_state(
@@ -112,11 +126,29 @@ class Steward:
             },
         )
 
+    def _nightly_of(self, step: dict[str, Any]) -> dict[str, Any] | None:
+        """The flow run whose step a subflow run is."""
+        name = _tagged(step, "nightly:")
+        if name is None:
+            return None
+        rows = self._api.flow_runs(tags=["evoloom", "nightly", f"run:{name}"])
+        return next((row for row in rows if row["deployment_id"] and self._is_ours(row)), None)
+
+    def _lost_nightlies(self) -> Iterator[dict[str, Any]]:
+        """Nightlies whose process was killed, whatever has become of the step that it was at."""
+        for row in self._api.flow_runs(tags=["evoloom", "nightly"], states=["RUNNING", "CRASHED"]):
+            was_killed = row["state_type"] == "RUNNING" or _KILLED.search(
+                row["state"]["message"] or ""
+            )
+            is_ours = row["deployment_id"] and self._is_ours(row)
+            if was_killed and is_ours and not _has_process(row["id"]):
+                yield row
+
     def _unreported(self) -> Iterator[dict[str, Any]]:
         """Flow runs of workers that Prefect takes for running, and that nobody executes; their runs
         have ended."""
         for row in self._api.flow_runs(tags=["evoloom"], states=["RUNNING"]):
-            run_id = _run_id_of(row)
+            run_id = _tagged(row, "run:")
             if run_id is None or not row["deployment_id"] or not self._is_ours(row):
                 continue
             run_dir = self._runs_dir / run_id
@@ -126,7 +158,7 @@ class Steward:
                     yield row
 
     def _report_end(self, row: dict[str, Any]) -> None:
-        run_id = _run_id_of(row)
+        run_id = _tagged(row, "run:")
         state = read_state(self._runs_dir / str(run_id))
         kind = {"completed": "COMPLETED", "ceiling": "FAILED"}.get(state.state, "CRASHED")
         reason = f" ({state.reason})" if state.reason else ""
@@ -157,8 +189,8 @@ def is_to_go_on(row: dict[str, Any], *, has_run: bool) -> bool:
     return False  # it waits to be started, was cancelled, or ended before there was a run
 
 
-def _run_id_of(row: dict[str, Any]) -> str | None:
-    return next((tag[4:] for tag in row["tags"] if tag.startswith("run:")), None)
+def _tagged(row: dict[str, Any], prefix: str) -> str | None:
+    return next((tag.removeprefix(prefix) for tag in row["tags"] if tag.startswith(prefix)), None)
 
 
 def _has_process(flow_run_id: str) -> bool:

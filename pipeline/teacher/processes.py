@@ -78,15 +78,6 @@ def parent(pid: int) -> int | None:
     return None if fields is None else int(fields[1])
 
 
-def command_line(pid: int) -> str:
-    """What a process was started with, in a line; empty if there is no such process."""
-    try:
-        raw = (_PROC / str(pid) / "cmdline").read_bytes()
-    except OSError:
-        return ""
-    return raw.rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace")
-
-
 def die_with_parent(signal_number: signal.Signals) -> Callable[[], None]:
     """A function for the child, between fork and exec: have the kernel signal it when we die."""
     if not sys.platform.startswith("linux"):
