@@ -1,11 +1,18 @@
-"""How busy a run keeps its teacher: the share of slot-time in use, memory, CPU per request.
+"""How busy a run keeps its teacher, and what that costs: slots, CPU, memory, retries, replay.
 
-A simulated teacher (64 slots, 200 ms an answer, every stage answered validly) in a process of its
-own notes when each request came and went. Busy share: slot-seconds spent on answers that became
-data, from the first request to the last generation request, over slots times that time; what turned
-out to be surplus counts as idle.
+A simulated teacher (64 slots, every stage answered validly) in a process of its own notes when each
+request came and went. Busy share: slot-seconds spent on answers that became data, from the first
+request to the last generation request, over slots times that time; what turned out to be surplus, and
+what failed, counts as idle.
 
-    python -m benchmarks.teacher_saturation [--requests 20000] [--out FILE]
+    steady   20,000 requests, 200 ms each
+    faults   20,000 requests, 1% of which fail, 60 to 600 ms each; when each is sent again
+    cpu      20,000 requests of 20 ms, more than a core can handle: completions per second of CPU
+    profile  2,000 of them under a profiler: where the CPU's time goes, by library
+    memory   100,000 requests of 20 ms: memory along the way
+    replay   the journal of `memory`, replayed as after a SIGKILL at the run's end
+
+    python -m benchmarks.teacher_saturation [--part NAME ...] [--requests N] [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -14,126 +21,151 @@ import argparse
 import json
 import os
 import platform
-import subprocess
-import sys
+import pstats
 import tempfile
-import time
-import urllib.request
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import psutil
+from benchmarks._saturated import (
+    RUN,
+    SLOTS,
+    Watched,
+    busy,
+    cpu,
+    first_retries,
+    memory,
+    resume,
+    teacher,
+    watch,
+)
 
-from store.spool import read_batches
-
-SLOTS = 64
-LATENCY_S = 0.2
-# A valid generation answer holds 7 instructions; each is classified and given instances.
-REQUESTS_PER_ACCEPTED = 15 / 7
-
-
-def measure(requests: int, latency: tuple[float, float]) -> dict[str, Any]:
-    """Run once; returns the figures."""
-    with tempfile.TemporaryDirectory() as folder:
-        teacher = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.scripted_teacher", "--answers", "valid",
-             "--slots", str(SLOTS), "--latency", *map(str, latency), "--record-busy"],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        try:
-            assert teacher.stdout is not None
-            port = int(teacher.stdout.readline())
-            return _measure(Path(folder), port, round(requests / REQUESTS_PER_ACCEPTED))
-        finally:
-            teacher.kill()
+SIZES = {"steady": 20_000, "faults": 20_000, "cpu": 20_000, "profile": 2_000,
+         "memory": 100_000, "replay": 100_000}  # fmt: skip
+FAST = ("--latency", "0.02", "0.02")
 
 
-def _measure(folder: Path, port: int, target: int) -> dict[str, Any]:
-    store = folder / "bench.duckdb"
-    environment = {**os.environ, "EVOLOOM_TEACHER__BASE_URL": f"http://127.0.0.1:{port}/v1"}
-    started = time.monotonic()
-    run = psutil.Popen(
-        [sys.executable, "-m", "flows.cli", "run", "self-instruct", "--target", str(target),
-         "--seed", "1", "--run-id", "bench", "--quiet", "--store", str(store), "--json",
-         "--set", f"teacher.concurrency={SLOTS}"],
-        env=environment, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    memory: list[tuple[float, float]] = []
-    cpu_s = 0.0
-    while run.poll() is None:
-        with run.oneshot():
-            memory.append((time.monotonic() - started, run.memory_info().rss / 2**20))
-            cpu_s = sum(run.cpu_times()[:2])
-        time.sleep(0.5)
-    if run.returncode != 0:
-        raise SystemExit(f"the run ended with {run.returncode}")
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/busy") as answer:
-        intervals = json.load(answer)
-    return {**_busy(intervals, store), **_growth(memory), "target": target,
-            "cpu_ms_per_request": round(1000 * cpu_s / len(intervals), 2)}  # fmt: skip
+def steady(folder: Path, requests: int) -> dict[str, Any]:
+    """Answers that all take as long."""
+    with teacher("--latency", "0.2", "0.2") as port:
+        watched = watch(folder, port, requests)
+    return {"latency_s": 0.2, "aim_busy_share": 0.95, **busy(watched), **cpu(watched),
+            **memory(watched)}  # fmt: skip
 
 
-def _busy(intervals: list[list[Any]], store: Path) -> dict[str, Any]:
-    first = min(start for start, _, _ in intervals)
-    last = max(start for start, _, stage in intervals if stage == "generate")
-    kept = _kept_shares(store)
-    busy = wasted = 0.0
-    for start, end, stage in intervals:
-        span = max(0.0, min(end, last) - start)
-        busy += span * kept[stage]
-        wasted += span * (1 - kept[stage])
-    capacity = SLOTS * (last - first)
+def faults(folder: Path, requests: int) -> dict[str, Any]:
+    """One in a hundred fails, and some answers take ten times as long as others."""
+    with teacher(
+        "--latency", "0.06", "0.6", "--fault-rate", "0.01", "--fault-status", "503"
+    ) as port:
+        watched = watch(folder, port, requests)
+    return {"latency_s": [0.06, 0.6], "aim_busy_share": 0.95, **busy(watched),
+            **first_retries(watched), **cpu(watched)}  # fmt: skip
+
+
+def cpu_of_a_request(folder: Path, requests: int) -> dict[str, Any]:
+    """As fast as the run can."""
+    with teacher(*FAST) as port:
+        watched = watch(folder, port, requests)
+    return {"latency_s": 0.02, "aim_completions_per_cpu_second": 500,
+            "requests": len(watched.intervals), **cpu(watched)}  # fmt: skip
+
+
+def profile(folder: Path, requests: int) -> dict[str, Any]:
+    """The main thread's own time by library, in shares of what was not waiting."""
+    with teacher(*FAST) as port:
+        watched = watch(folder, port, requests, profile=folder / "profile")
+    shares: Counter[str] = Counter()
+    busiest: Counter[str] = Counter()
+    stats: dict[Any, Any] = pstats.Stats(str(folder / "profile")).stats  # type: ignore[attr-defined]
+    for (file, _, function), (_, _, own_s, _, callers) in stats.items():
+        if "select.epoll" in function or "method 'acquire' of '_thread" in function:
+            continue  # waiting
+        if file == "~":  # a builtin: its time is its callers'
+            for (caller_file, _, _), caller in callers.items():
+                shares[_library(caller_file)] += caller[2]
+            continue
+        shares[_library(file)] += own_s
+        busiest[f"{_library(file)}: {function}"] += own_s
+    total = sum(shares.values())
     return {
-        "requests": len(intervals),
-        "seconds_first_request_to_last_generation": round(last - first, 2),
-        "busy_share": round(busy / capacity, 4),
-        "surplus_share": round(wasted / capacity, 4),
+        "requests": len(watched.intervals),
+        "share_by_library": {name: round(own / total, 3) for name, own in shares.most_common(16)},
+        "busiest_functions": {name: round(own / total, 3) for name, own in busiest.most_common(12)},
     }
 
 
-def _kept_shares(store: Path) -> dict[str, float]:
-    """By the teacher's stage, the share of answers that became data."""
-    kept: dict[str, list[bool]] = {"generate": [], "classify": [], "instances": []}
-    run_dir = store.with_name(f"{store.name}.runs") / "bench"
-    admitted: dict[int, int] = {}
-    surplus: dict[int, int] = {}
-    for _, batch in read_batches(run_dir / "spool"):
-        for row in batch.instructions:
-            counts = admitted if batch.stream == "generate" else surplus
-            if batch.stream == "generate" or row.state == "surplus":
-                counts[row.position[0]] = counts.get(row.position[0], 0) + 1
-        is_surplus = any(row.state == "surplus" for row in batch.instructions)
-        if batch.stream != "generate":
-            for completion in batch.completions:
-                kept[completion.stage].append(not is_surplus and completion.state != "surplus")
-    kept["generate"] = [surplus.get(g, 0) < count for g, count in admitted.items()]
-    shares = {stage: sum(flags) / max(1, len(flags)) for stage, flags in kept.items()}
-    instances = shares["instances"]
-    return {**shares, "input_first": instances, "output_first": instances}
+def _library(file: str) -> str:
+    parts = Path(file).parts
+    if "site-packages" in parts:
+        return parts[parts.index("site-packages") + 1]
+    if file.startswith(str(Path.cwd())):
+        return "evoloom " + "/".join(Path(file).relative_to(Path.cwd()).parts[:2])
+    name = Path(file).parent.name if "lib" in parts else file
+    return f"python {name if not name.startswith('python') else Path(file).stem}"
 
 
-def _growth(memory: list[tuple[float, float]]) -> dict[str, Any]:
-    # The last second is the ingest and the report, not the run.
-    points = [memory[int(len(memory) * share)][1] for share in (0.25, 0.5, 0.75, 0.9)]
-    return {"rss_mib_at_25_50_75_90_percent": [round(point) for point in points]}
+def long_run(folder: Path, requests: int, parts: set[str]) -> dict[str, dict[str, Any]]:
+    """Memory over a long run; then its journal is replayed."""
+    report: dict[str, dict[str, Any]] = {}
+    with teacher(*FAST) as port:
+        watched = watch(folder, port, requests)
+        asked = len(watched.intervals)
+        if "memory" in parts:
+            report["memory"] = {
+                "requests": asked,
+                "seconds": round(watched.seconds),
+                **memory(watched),
+            }
+        if "replay" in parts:
+            as_after_a_kill(watched)
+            replayed = resume(watched, port)
+            report["replay"] = {
+                "aim_seconds": 60, "journaled": asked, "seconds": round(replayed.seconds, 1),
+                "cpu_seconds": round(replayed.samples[-1][1], 1), **memory(replayed),
+            }  # fmt: skip
+    return report
+
+
+def as_after_a_kill(watched: Watched) -> None:
+    """All is journaled, and the state is what a run has that was killed then."""
+    state = watched.store.with_name(f"{watched.store.name}.runs") / RUN / "state.json"
+    value = {**json.loads(state.read_text()), "state": "running", "finished_at": None}
+    state.write_text(json.dumps(value))
+
+
+PARTS = {"steady": steady, "faults": faults, "cpu": cpu_of_a_request, "profile": profile}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--requests", type=int, default=20_000)
-    parser.add_argument(
-        "--out", type=Path, default=Path("benchmarks/results/teacher_saturation.json")
-    )
+    parser.add_argument("--part", nargs="+", choices=list(SIZES), default=list(SIZES))
+    parser.add_argument("--requests", type=int, help="in each part, in place of its own number")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
-    figures = measure(options.requests, (LATENCY_S, LATENCY_S))
+    for part in options.part:
+        if part in PARTS:
+            with tempfile.TemporaryDirectory() as folder:
+                write(options.out, part, PARTS[part](Path(folder), options.requests or SIZES[part]))
+    if long := set(options.part) - set(PARTS):
+        with tempfile.TemporaryDirectory() as folder:
+            reports = long_run(Path(folder), options.requests or SIZES["memory"], long)
+            for part, figures in reports.items():
+                write(options.out, part, figures)
+
+
+def write(out: Path, part: str, figures: dict[str, Any]) -> None:
     report = {
         "hardware": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}",
-        "slots": SLOTS, "latency_s": LATENCY_S, "aim_busy_share": 0.95, **figures,
-    }  # fmt: skip
+        "slots": SLOTS,
+        **figures,
+    }
+    print(f"-- {part}")
     for name, value in report.items():
         print(f"{name:<44} {value}")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=2) + "\n")
+    out.mkdir(parents=True, exist_ok=True)
+    name = "teacher_saturation.json" if part == "steady" else f"teacher_saturation_{part}.json"
+    (out / name).write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":
