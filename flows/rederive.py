@@ -79,8 +79,9 @@ def _changed_manifest(
     useless = [key for key in changes if key in operational_keys()]
     if useless:
         raise UsageError(f"setting '{useless[0]}' does not change what is derived from an answer")
-    for key in _COPIED:
-        if key in changes:
+    for key in changes:
+        # Who was asked is past; an answer is of the model that gave it.
+        if key in _COPIED or key.startswith("teacher.stages."):
             raise UsageError(
                 f"setting '{key}' cannot be changed when deriving again; a new run can"
             )

@@ -422,6 +422,58 @@ class TestResume:
         }  # fmt: skip
 
 
+class TestTeachers:
+    def test_the_last_of_base_url_and_endpoints_counts(self, monkeypatch):
+        Path("evoloom.toml").write_text('[teacher]\nendpoints = ["http://a/v1", "http://b/v1"]\n')
+        assert load_settings().teacher.addresses == ("http://a/v1", "http://b/v1")
+        monkeypatch.setenv("EVOLOOM_TEACHER__BASE_URL", "http://c/v1")
+        assert load_settings().teacher.addresses == ("http://c/v1",)
+        flags = {"teacher.endpoints": ["http://d/v1"]}
+        assert load_settings(flags).teacher.addresses == ("http://d/v1",)
+
+    def test_a_resume_may_put_endpoints_in_place_of_the_manifests_address(self):
+        config = dump(resolve({"teacher.base_url": "http://a/v1"}, flags_only=True).settings)
+        flags = {"teacher.endpoints": ["http://b/v1", "http://c/v1"]}
+        manifest = {"run_id": "r", "model": "m", "config": config}
+        teacher = resume_settings(manifest, flags).settings.teacher
+        assert teacher.addresses == ("http://b/v1", "http://c/v1")
+
+    @pytest.mark.parametrize(
+        ("flags", "parts"),
+        [
+            ({"teacher.base_url": "http://a/v1", "teacher.endpoints": ["http://b/v1"]},
+             ["teacher", "both set"]),
+            ({"teacher.endpoints": ["a:8000"]}, ["teacher.endpoints", "http://127.0.0.1:8000/v1"]),
+            ({"teacher.endpoints": ["http://a/v1", "http://a/v1"]}, ["named twice"]),
+            ({"teacher.stages.clasify.model": "x"}, ["clasify", "generate, classify, instances"]),
+            ({"teacher.stages.classify.modle": "x"}, ["modle", "base_url, api_key_variable"]),
+            ({"teacher.stages.classify.api": "soap"}, ["teacher.stages.classify.api"]),
+            ({"prices.models.gpt-4.1.promt": 1}, ["prices.models.gpt-4.1.promt"]),
+            ({"prices.models.gpt-4.1.prompt": True}, ["prices.models.gpt-4.1.prompt", "true"]),
+            ({"prices.models.gpt-4.1.prompt": -1}, ["prices.models.gpt-4.1.prompt"]),
+        ],
+    )  # fmt: skip
+    def test_mistakes_are_named(self, flags, parts):
+        with pytest.raises(UsageError) as caught:
+            resolve(flags)
+        for part in parts:
+            assert part in str(caught.value)
+
+    def test_a_key_in_place_of_its_variable_is_not_shown(self):
+        with pytest.raises(UsageError) as caught:
+            resolve({"teacher.stages.judge.api_key_variable": SECRET + "-x"})
+        assert "OPENAI_API_KEY" in str(caught.value)
+        assert SECRET not in str(caught.value)
+
+    def test_a_models_name_may_hold_dots_in_every_layer(self, monkeypatch):
+        Path("evoloom.toml").write_text('[prices.models."org/a-1.5"]\nprompt = 1\n')
+        monkeypatch.setenv("EVOLOOM_PRICES__MODELS", '{"b.c" = {prompt = 2}}')
+        models = load_settings({"prices.models.d.e.prompt": 3}).prices.models
+        assert {name: prices.prompt for name, prices in models.items()} == {
+            "org/a-1.5": 1.0, "b.c": 2.0, "d.e": 3.0
+        }  # fmt: skip
+
+
 class TestSettingsPage:
     def test_is_up_to_date(self):
         done = subprocess.run(
