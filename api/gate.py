@@ -21,6 +21,7 @@ from api.metrics import Metrics
 from api.problems import Problem, ProblemField, problem_body, problem_of
 from api.rate import Rate
 from api.service import LOCAL, Service
+from flows.logs import FIELDS
 from store.service.keys import SCOPES, SECRETS, Key, find_key
 
 Scope = MutableMapping[str, Any]
@@ -242,4 +243,9 @@ def _log(scope: Scope, exchange: _Exchange, seconds: float) -> None:
     }
     if exchange.refused:
         line["refused"] = exchange.refused
-    _access.info(json.dumps(line, ensure_ascii=True))
+    said = f"{line['method']} {line['path']} {line['status']}"
+    fields = {key: value for key, value in line.items() if key != "at"}
+    _access.info(
+        json.dumps(line, ensure_ascii=True),
+        extra={FIELDS: {"event": "request", "message": said, **fields}},
+    )

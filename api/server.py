@@ -14,6 +14,7 @@ import uvicorn
 
 from api.app import make_app
 from api.service import open_service
+from flows import logs
 from pipeline.addresses import is_loopback
 from pipeline.config import Settings
 from pipeline.errors import UsageError
@@ -125,7 +126,8 @@ def _shown(host: str) -> str:
 
 def _set_up_logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    as_json = logs.is_json()
+    handler.setFormatter(logs.JsonFormatter() if as_json else logging.Formatter("%(message)s"))
     for name, level in (("evoloom", logging.INFO), ("uvicorn.error", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.handlers = [handler]

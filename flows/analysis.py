@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import typer
-
+from flows import logs
 from flows.publishing import Published
 from flows.scoring import Neighbours, Scores, scores_frame
 from pipeline.config import Settings, load_settings
@@ -125,9 +124,7 @@ def analyse_made(store_path: Path, run_ids: Sequence[str], published: Published)
         return
     settings = load_settings()
     for run_id in run_ids:
-        analyse_after(
-            store_path, run_id, settings, lambda text: typer.echo(f"evoloom: {text}", err=True)
-        )
+        analyse_after(store_path, run_id, settings, logs.tell_by_name)
 
 
 class Announcer:

@@ -13,7 +13,6 @@ import json
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from flows import logs
 from pipeline.errors import EvoloomError
 from pipeline.secret_files import find_secret
 from store.checked_lines import write_atomically
@@ -78,10 +78,11 @@ def main() -> int:
                               "error": None})  # fmt: skip
             return 130 if str(exc) == "SIGINT" else 75
         except EvoloomError as exc:
+            logs.tell_error(str(exc), exit_code=exc.exit_code)
             _say(events, failed=_told(exc))
             return exc.exit_code
         except Exception as exc:  # noqa: BLE001  whatever it is, it is told
-            traceback.print_exc()  # goes to the log file; people get one line
+            logs.tell_exception(exc)  # goes to the log file; people get one line
             _say(events, failed={"message": f"{type(exc).__name__}: {exc}", "exit_code": 1,
                                  "unexpected": True})  # fmt: skip
             return 1
@@ -93,13 +94,23 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 def _execute(order: Order, events: Any) -> int:
     from flows.execution import exit_code
+    from flows.progress import Display
     from flows.runs import Listener, RunResult, resume_run, start_run
     from pipeline.config import Settings, flatten
     from store.run_directory import runs_directory
     from store.run_writer import RunExistsError
 
-    listener = Listener(message=lambda text: _say(events, message=text))
     settings = Settings(**with_key(order.settings))
+    if settings.log.format == "json":
+        logs.choose("json")
+    # People are shown by whoever follows; the log file is for programs.
+    display = Display(quiet=not logs.is_json())
+
+    def on_message(text: str) -> None:
+        display.message(text)
+        _say(events, message=text)
+
+    listener = Listener(display.show, on_message)
     store_path = settings.store.path
 
     def resume() -> RunResult:

@@ -74,12 +74,13 @@ app.add_typer(config.app, name="config")
 
 def main() -> None:
     """Run the command line; errors meant for people are printed without a traceback."""
+    from flows import logs
     from pipeline.errors import EvoloomError
 
     try:
         app()
     except EvoloomError as exc:
-        typer.echo(f"evoloom: {exc}", err=True)
+        logs.tell_error(str(exc), exit_code=exc.exit_code)
         sys.exit(exc.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -20,6 +20,7 @@ from secrets import token_hex
 from typing import Any
 
 import flows
+from flows import logs
 from flows.following import Follower, Tail, blocked_signals
 from flows.runs import Listener
 from pipeline.errors import EvoloomError, InterruptedRunError, UsageError
@@ -153,9 +154,9 @@ class CommandFollower(Follower):
 
     def _tell(self) -> None:
         for text in self._said.lines():
-            self._message = text.removeprefix("evoloom: ")
+            self._message = logs.message_of(text)
             with contextlib.suppress(Exception):  # a display that fails stops nothing
-                self._listener.message(text)
+                self._listener.message(self._message if logs.is_json() else text)
         for record in self._progress.read() if self._progress else ():
             with contextlib.suppress(Exception):
                 self._listener.progress(record)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from flows import logs
 from flows.evaluation_journal import Nobody, is_answered, take_recorded
 from flows.evaluation_plan import (
     DERIVATION_VERSION,
@@ -135,6 +136,7 @@ def resume_evaluation(
 
 def _hold_and_execute(run_id: str, settings: Settings, listener: Listener) -> EvaluationResult:
     store_path = settings.store.path
+    logs.about(run_id=run_id, kind=KIND)
     listener.message(f"evaluation {run_id}")
     run_dir = runs_directory(store_path) / run_id
     if read_pruned(run_dir) is not None:  # only one that has ended is

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows import logs
 from pipeline.config import Settings
 from pipeline.curation.judge_machine import JudgeMachine
 from pipeline.curation.judge_manifest import (
@@ -94,6 +95,7 @@ class TeacherJudge:
         store_path = settings.store.path
         run_id = judgement_id(settings, plan, self._seed, self._model_name(), texts)
         self.run_ids.append(run_id)
+        logs.about(run_id=run_id, kind="judgement")
         run_dir = runs_directory(store_path) / run_id
         if is_run(store_path, run_id) and read_state(run_dir).state in SETTLED_STATES:
             self._on_message(f"judgements are there already: run {run_id}")

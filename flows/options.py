@@ -23,8 +23,19 @@ SetOption = Annotated[
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", help="TOML file with settings. [default: evoloom.toml, if it exists]"),
+    typer.Option(
+        "--config",
+        help="TOML file with settings. [default: evoloom.toml, if it exists]",
+        callback=lambda file: _remember(file),
+    ),
 ]
+
+
+def _remember(config_file: Path | None) -> Path | None:
+    from flows import logs
+
+    logs.choose_by(config_file)
+    return config_file
 
 
 def flags(sets: list[str] | None, store: Path | None, **named: Any) -> dict[str, Any]:
@@ -36,6 +47,10 @@ def flags(sets: list[str] | None, store: Path | None, **named: Any) -> dict[str,
                    if value is not None})  # fmt: skip
     if store is not None:
         values["store.path"] = store
+    if values.get("log.format") in ("text", "json"):
+        from flows import logs
+
+        logs.choose(values["log.format"])
     return values
 
 

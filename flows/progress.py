@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from flows import logs
+from flows.progress_lines import ProgressLines
 from pipeline.run.driver import Driver
 from pipeline.run.ledger import Ledger, StageSpending
 from pipeline.run.machine import Machine
@@ -186,9 +188,10 @@ class Display:
         self._live: Any = None
         self._last_line = float("-inf")
         self._last_state = ""
+        self._lines = ProgressLines()
 
     def __enter__(self) -> Display:
-        if not self._quiet and sys.stderr.isatty():
+        if not self._quiet and sys.stderr.isatty() and not logs.is_json():
             from rich.console import Console
             from rich.live import Live
 
@@ -207,7 +210,7 @@ class Display:
         if self._live is not None:
             self._live.console.print(text, markup=False, highlight=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            logs.tell(text)
 
     def show(self, record: dict[str, Any]) -> None:
         """Show a record; in a log only every few seconds, but each change of state."""
@@ -219,7 +222,10 @@ class Display:
         now = time.monotonic()
         if now - self._last_line >= _LINE_EVERY_S or record["state"] != self._last_state:
             self._last_line, self._last_state = now, record["state"]
-            print(self._as_line(record), file=sys.stderr, flush=True)
+            if logs.is_json():
+                self._lines.tell(record, self._as_line(record))
+            else:
+                logs.tell(self._as_line(record))
 
 
 def _table(record: dict[str, Any]) -> Any:

@@ -5,11 +5,11 @@ Apart from `flows.execution`, so that a command without a teacher does not load 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
+from flows import logs
 from store.database import StoreBusyError
 from store.ingest import ingest
 from store.snapshot import publish
@@ -43,6 +43,6 @@ def publish_store(store_path: Path, wait_s: float | None = None) -> Published:
 def print_published(published: Published) -> None:
     """Say what could not be written to the store, if anything."""
     if published.pending:
-        typer.echo(f"ingest pending: {published.pending}", err=True)
+        logs.tell(f"ingest pending: {published.pending}", "ingest_pending", logging.WARNING)
     for problem in published.damaged:
-        typer.echo(f"not ingested: {problem}", err=True)
+        logs.tell(f"not ingested: {problem}", "not_ingested", logging.WARNING)

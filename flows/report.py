@@ -16,6 +16,7 @@ from flows import (
     evol_report,
     import_report,
     judgement_report,
+    logs,
     training_report,
 )
 from flows.costs import money_text, share_text, stage_costs, whole_cost
@@ -56,19 +57,19 @@ def finish(result: RunResult, store_path: Path, *, as_json: bool) -> None:
     error = result.end.error
     if error is not None:
         command = f"`evoloom resume {result.run_id}{_store_flag(store_path)}"
-        typer.echo(f"evoloom: {error}".replace("`evoloom resume RUN", command), err=True)
+        logs.tell_error(str(error).replace("`evoloom resume RUN", command), state=result.end.state)
     elif result.end.state == "interrupted":
-        typer.echo(
-            f"evoloom: run {result.run_id} was interrupted ({result.end.reason}); `evoloom resume "
+        logs.tell_error(
+            f"run {result.run_id} was interrupted ({result.end.reason}); `evoloom resume "
             f"{result.run_id}{_store_flag(store_path)}` goes on where it stopped",
-            err=True,
+            state="interrupted",
         )
     elif result.end.state == "ceiling":
-        typer.echo(
-            f"evoloom: run {result.run_id} reached its ceiling of generation completions with fewer "
+        logs.tell_error(
+            f"run {result.run_id} reached its ceiling of generation completions with fewer "
             "instructions than asked for; what there is can be exported. A higher run.ceiling, a "
             "better teacher or more seeds give more",
-            err=True,
+            state="ceiling",
         )
     elif not as_json and detail.manifest.kind not in _REPORTERS:
         _print_next(result.run_id, store_path)

@@ -11,6 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from flows import logs
 from flows.analysis import analyse_after
 from flows.execution import Published, execute, open_teacher, publish_store
 from flows.methods import METHODS, method_of
@@ -70,6 +71,7 @@ def start_run(
     listener = listener or Listener()
     store_path = settings.store.path
     run_id = run_id or new_run_id(kind)
+    logs.about(run_id=run_id, kind=kind)
     method = METHODS[kind]
     check_new_run(store_path, run_id)
     pinned = pin_names(settings)
@@ -111,6 +113,7 @@ def resume_run(
     find_runs(runs_directory(store_path), [run_id])
     check_store(store_path)
     manifest = read_manifest(run_dir).raw
+    logs.about(run_id=run_id, kind=manifest["kind"])
     method_of(manifest)  # an import or a dataset version is not to be held, let alone changed
     resolved = resume_settings(manifest, flags, config_file)
     if (record := read_pruned(run_dir)) is not None and not give_up:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from flows import logs
 from flows.execution import Ingester
 from flows.publishing import Published, publish_store
 from flows.runs import Listener, hold, new_run_id, resume_settings
@@ -77,6 +78,7 @@ def start_training(
     if run_id and is_run(store_path, run_id):
         return resume_training(run_id, store_path, flags, config_file, listener, wait=True)
     run_id = run_id or new_run_id(KIND)
+    logs.about(run_id=run_id, kind=KIND)
     check_new_run(store_path, run_id)
     data = load_training_data(store_path, dataset, settings.training)
     if use_preset:
@@ -113,6 +115,7 @@ def resume_training(
     manifest = read_manifest(runs_dir / run_id).raw
     if manifest["kind"] != KIND:
         raise UsageError(f"run {run_id} is of kind '{manifest['kind']}', not a training")
+    logs.about(run_id=run_id, kind=KIND)
     check_derivation(manifest, DERIVATION_VERSION)
     settings = resume_settings(manifest, flags, config_file).settings
     with hold(store_path, run_id, wait, listener) as run:

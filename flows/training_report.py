@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from flows import logs
 from flows.progress import Display, duration
 from flows.publishing import print_published
 from flows.runs import Listener
@@ -64,7 +65,7 @@ def finish(result: TrainingResult, *, as_json: bool) -> None:
     print_published(result.published)
     error = training_error(result)
     if error is not None:
-        typer.echo(f"evoloom: {error}", err=True)
+        logs.tell_error(str(error), exit_code=error.exit_code)
         raise typer.Exit(error.exit_code)
 
 

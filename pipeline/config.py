@@ -22,6 +22,7 @@ from pipeline.schedule_settings import ScheduleSettings
 from pipeline.secret_files import SUFFIX, find_secret
 from pipeline.sections import (
     CapSettings,
+    LogSettings,
     NoveltySettings,
     PriceSettings,
     PromptSettings,
@@ -77,6 +78,7 @@ class Settings(BaseSettings):
     store: StoreSettings = Field(default_factory=StoreSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
 
     @classmethod
     def settings_customise_sources(

@@ -324,3 +324,11 @@ class StoreSettings(Section):
     analyse_processes: PositiveInt | None = Field(default=None, json_schema_extra=OPERATIONAL)
     """Processes that parse instructions at once, each with a language model of 200 MB; unset: one a
     core, fewer where there is little to parse."""
+
+
+class LogSettings(Section):
+    """What processes say on standard error."""
+
+    format: Literal["text", "json"] = Field(default="text", json_schema_extra=OPERATIONAL)
+    """`json`: a JSON object a line (docs/MONITORING.md), of commands and all processes that they start;
+    `text`: lines for people."""

@@ -40,6 +40,7 @@ def curate(
     again, the command names the version that is there; where it was interrupted, it asks no teacher
     twice.
     """
+    from flows import logs
     from flows.analysis import analyse_after
     from flows.curation import curate_dataset
     from flows.curation_report import print_curated, print_recipes, watching
@@ -58,4 +59,4 @@ def curate(
     print_curated(result, settings.store.path, as_json=as_json)
     if result.published.pending is None:
         made = result.created.summary.run_id
-        analyse_after(settings.store.path, made, settings, lambda text: typer.echo(text, err=True))
+        analyse_after(settings.store.path, made, settings, logs.tell)

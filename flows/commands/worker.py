@@ -30,13 +30,15 @@ def worker(
     import os
     import sys
 
+    from flows import logs
     from flows.deployments import deploy_pool, entrypoints_of
     from flows.prefect_server import configured_server
 
     entrypoints_of(pool)
     configured_server()
     for deployed in deploy_pool(pool):
-        typer.echo(f"deployment {deployed.name}", err=True)
+        logs.tell(f"deployment {deployed.name}", "deployment", pool=pool)
+    os.environ |= logs.prefect_environment()
     arguments = ["worker", "start", "--pool", pool, "--type", "process", "--limit", str(limit)]
     arguments += ["--name", name] if name else []
     if health_port is not None:

@@ -157,9 +157,9 @@ def test_a_scrape_reads_the_ends_of_files_and_nothing_where_nothing_is_new(store
     few, accepted = read_by_a_scrape()
     assert accepted == 8
     assert few < 20_000
-    with (run_dir / PROGRESS).open("ab") as file:
-        file.write(json.dumps({**RECORD, "accepted": 9}).encode() + b"\n")
-        file.write(b'{"accepted": 1')  # is being written
+    with (run_dir / PROGRESS).open("ab") as more:
+        more.write(json.dumps({**RECORD, "accepted": 9}).encode() + b"\n")
+        more.write(b'{"accepted": 1')  # is being written
     some, accepted = read_by_a_scrape()
     assert accepted == 9
     assert some < 120_000
