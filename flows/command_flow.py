@@ -25,6 +25,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Failed
 
+from flows import logs
 from flows.command_child import CommandEnd, CommandFollower
 from flows.prefect_progress import Courier
 from flows.runs import Listener
@@ -106,6 +107,7 @@ def run_command(
         BaseException: the worker's signal, after the command has ended: Prefect's engine knows
             whether it means a cancellation or a crash.
     """
+    logs.about(run_id=run_id, kind=kind)
     tag_flow_run("evoloom", kind, f"run:{run_id}")
     runs_dir = runs_directory(store_path)
     call = _Call(
@@ -180,7 +182,9 @@ def tag_flow_run(*tags: str) -> None:
     """Add tags to the flow run that is executed here; a server that does not take them is let be."""
     try:
         with get_client(sync_client=True) as client:
-            every = {*runtime.flow_run.tags, *tags}
-            client.update_flow_run(UUID(runtime.flow_run.id), tags=sorted(every))
+            flow_run_id = UUID(runtime.flow_run.id)
+            # Asked for: what `runtime` knows are the tags that the flow run began with.
+            every = {*client.read_flow_run(flow_run_id).tags, *tags}
+            client.update_flow_run(flow_run_id, tags=sorted(every))
     except Exception as exc:  # noqa: BLE001  nothing depends on how it is labelled
         get_run_logger().warning("the flow run could not be tagged: %s", exc)

@@ -8,8 +8,9 @@ from prefect import flow, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.command_flow import conclude, run_command
+from flows.command_flow import conclude, run_command, tag_flow_run
 from flows.parameters import checked_run_id, curate_arguments, recipe_file, resolve_parameters
+from flows.prefect_page import leave_page
 from store.datasets import read_card
 from store.run_directory import runs_directory
 
@@ -55,12 +56,15 @@ def curate(
     )  # fmt: skip
     if done.is_done:
         # Fails without a server; the version is there.
-        _leave_card(store_path, done.result["run_id"], return_state=True)
+        version = done.result["run_id"]
+        tag_flow_run(f"dataset:{version}")
+        _leave_card(store_path, version, run_id, return_state=True)
     return conclude(done, done.result.get("run_id"))
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
-def _leave_card(store_path: Any, version: str) -> None:
-    """Leave the version's card as an artifact."""
+def _leave_card(store_path: Any, version: str, run_id: str) -> None:
+    """Leave the version's card and its statistics as an artifact, and a link to its report page."""
     card = read_card(runs_directory(store_path), version)
+    card += leave_page(store_path, version, run_id, f"{_KIND}-page")
     create_markdown_artifact(card, key="curate-card", description=f"Dataset version {version}")

@@ -9,10 +9,11 @@ from prefect import flow, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.command_flow import conclude, run_command
+from flows.command_flow import conclude, run_command, tag_flow_run
 from flows.evaluation_report import markdown
 from flows.evaluation_results import read_results
 from flows.parameters import checked_run_id, evaluate_arguments, resolve_parameters
+from flows.prefect_page import leave_link
 from store.evaluations import REPORT
 from store.run_directory import runs_directory
 
@@ -47,6 +48,7 @@ def evaluate_student(
     )
     if done.is_done:
         # Fails without a server; the evaluation is there.
+        tag_flow_run(f"training:{training}")
         _leave_report(runs_directory(store_path) / run_id, return_state=True)
     return conclude(done, run_id)
 
@@ -58,3 +60,4 @@ def _leave_report(run_dir: Path) -> None:
     create_markdown_artifact(
         text, key="evaluate-student-report", description=f"Evaluation {run_dir.name}"
     )
+    leave_link(run_dir / REPORT, f"{_KIND}-page", f"The report of evaluation {run_dir.name}")

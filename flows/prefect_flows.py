@@ -19,10 +19,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Failed
 
+from flows import logs
 from flows.analysis import analyse_after
 from flows.execution import Published, publish_store
 from flows.methods import METHODS
 from flows.parameters import checked_run_id, resolve_parameters
+from flows.prefect_page import leave_page
 from flows.prefect_progress import Courier
 from flows.prefect_report import ending, run_report
 from flows.progress import line
@@ -109,6 +111,7 @@ def prepare(job: Job, kind: str, values: Mapping[str, Any], run_id: str | None) 
 @task(name="run", cache_policy=NO_CACHE, persist_result=False)
 def execute(job: Job) -> State[Any] | None:
     """Supervise the process that executes the run, to its end."""
+    logs.about(run_id=job.run_id, kind=job.kind)
     logger = get_run_logger()
     logged: dict[str, Any] = {"at": float("-inf"), "state": None}
 
@@ -163,9 +166,12 @@ def publish(job: Job) -> None:
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def report(job: Job) -> None:
-    """Leave the funnel, the tokens and the cost as an artifact, and how to go on."""
+    """Leave the funnel, the statistics, the tokens and the cost as an artifact, how to go on, and a
+    link to the report page."""
     assert job.end is not None
-    text = run_report(job.store_settings.store.path, job.run_id, job.end)
+    store_path = job.store_settings.store.path
+    text = run_report(store_path, job.run_id, job.end)
+    text += leave_page(store_path, job.run_id, job.run_id, f"{job.kind}-page")
     create_markdown_artifact(
         text, key=f"{job.kind}-report", description=f"What run {job.run_id} made, and from what"
     )

@@ -65,7 +65,7 @@ def _funnel(detail: RunDetail) -> str:
         (row.subject, row.stage, row.outcome, row.reason or "", str(row.count))
         for row in detail.funnel.rows
     ]
-    return _table(("of", "stage", "outcome", "reason", "count"), rows)
+    return markdown_table(("of", "stage", "outcome", "reason", "count"), rows)
 
 
 def _usage(detail: RunDetail) -> str:
@@ -75,7 +75,7 @@ def _usage(detail: RunDetail) -> str:
          str(cost.usage.completion_tokens), money_text(cost.cost), money_text(cost.per_accepted))
         for cost in [*stage_costs(detail), whole_cost(detail)]
     ]  # fmt: skip
-    return _table(
+    return markdown_table(
         ("stage", "model", "requests", "prompt", "cached", "cached share", "completion", "cost",
          "cost an accepted"), rows,
     )  # fmt: skip
@@ -94,7 +94,8 @@ def _next(store_path: Path, run_id: str, end: RunEnd) -> str:
     return f"{said[0].upper()}{said[1:]}.\n\n" + "\n".join(f"    {command}" for command in commands)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---" for _ in head], *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
                      for line in lines)  # fmt: skip

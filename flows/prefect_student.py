@@ -8,9 +8,10 @@ from prefect import flow, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.command_flow import conclude, run_command
+from flows.command_flow import conclude, run_command, tag_flow_run
 from flows.parameters import checked_run_id, resolve_parameters, train_arguments
 from flows.training_report import result_lines
+from pipeline.student.trained import METRICS
 
 _KIND = "train-student"
 
@@ -44,14 +45,19 @@ def train_student(
     )
     if done.is_done:
         # Fails without a server; the student is there.
-        _leave_result(run_id, done.result["result"], return_state=True)
+        tag_flow_run(f"dataset:{dataset}")
+        _leave_result(run_id, done.result, return_state=True)
     return conclude(done, run_id)
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
-def _leave_result(run_id: str, result: dict[str, Any]) -> None:
-    """Leave what came out of the training as an artifact."""
-    text = "\n".join(f"- {line}" for line in result_lines(result))
+def _leave_result(run_id: str, done: dict[str, Any]) -> None:
+    """Leave what came out of the training as an artifact, and where it lies."""
+    text = "\n".join(f"- {line}" for line in result_lines(done["result"]))
+    folder = done["run_directory"]
+    where = f"Adapter: `{folder}/adapter`; every step's losses: `{folder}/{METRICS}`"
     create_markdown_artifact(
-        f"# {run_id}\n\n{text}\n", key="train-student-result", description=f"Training {run_id}"
+        f"# {run_id}\n\n{text}\n\n{where}\n",
+        key="train-student-result",
+        description=f"Training {run_id}",
     )

@@ -318,4 +318,6 @@ def test_the_flow_leaves_the_table_as_an_artifact(
     text = artifacts["evaluate-student-report"]["data"]
     assert f"# Evaluation of {TRAINING}" in text
     assert "| loss, nats a token | 2 |" in text
+    assert "report.html" in artifacts["evaluate-student-page"]["data"]
+    assert {f"training:{TRAINING}", "run:eval-flow"} <= set(flow_run["tags"])
     assert "answered 4/4" in artifacts["evaluate-student-progress"]["description"]

@@ -61,6 +61,9 @@ def test_a_flow_run_makes_a_version_and_leaves_its_card(
     assert {"evoloom", "curate"} <= set(flow_run["tags"])
     artifacts = {item["key"]: item for item in server.of_flow_run("artifacts", flow_run)}
     assert f"# {version}" in artifacts["curate-card"]["data"]
+    assert "## Statistics" in artifacts["curate-card"]["data"]
+    assert "report.html" in artifacts["curate-page"]["data"]
+    assert {"evoloom", "curate", f"dataset:{version}"} <= set(flow_run["tags"])
     assert artifacts["curate-progress"]["description"].startswith("step 5 of 5, decontamination")
 
 

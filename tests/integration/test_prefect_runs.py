@@ -127,6 +127,16 @@ def test_what_prefect_knows_of_a_run(
             for line in table.splitlines() if line.startswith("|")][2:]  # fmt: skip
     assert sorted(told) == sorted(tuple(map(str, row)) for row in rows)
     assert f"evoloom export {runs.RUN} --store {store}" in report
+    with open_snapshot(store) as connection:
+        (counted,) = connection.execute(
+            "SELECT instructions, instances FROM dataset_statistics WHERE run_id = ?", [runs.RUN]
+        ).fetchall()
+    for name, count in zip(("instructions", "instances"), counted, strict=True):
+        assert re.search(rf"^\| {name} \| {count} \|", report, re.MULTILINE)
+    page = runs.run_path(store).with_name(f"{runs.RUN}.flow") / "report.html"
+    assert f"The whole report: `{page}`" in report
+    assert page.as_uri() in artifacts["self-instruct-page"]["data"]
+    assert runs.RUN in page.read_text()
 
     wait_until(lambda: server.of_flow_run("logs", flow_run), "the logs")
     everything = [flow_run, artifacts, server.of_flow_run("logs", flow_run)]
