@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +145,11 @@ class Up:
             "store": {"analyse": False},
         }
         url = self.status()["addresses"]["prefect"]
-        deployment = _json(httpx.get(f"{url}/deployments/name/self-instruct/cpu", timeout=60))
-        flow_run = _json(httpx.post(
-            f"{url}/deployments/{deployment['id']}/create_flow_run",
-            json={"parameters": {"settings": settings, "run_id": run_id}}, timeout=60,
-        ))  # fmt: skip
+        deployment = _ask("GET", f"{url}/deployments/name/self-instruct/cpu")
+        flow_run = _ask(
+            "POST", f"{url}/deployments/{deployment['id']}/create_flow_run",
+            {"parameters": {"settings": settings, "run_id": run_id}, "idempotency_key": run_id},
+        )  # fmt: skip
         return str(flow_run["id"])
 
     def flow_run_state(self, flow_run_id: str) -> str:
@@ -171,3 +172,12 @@ class Up:
 
 def _json(response: httpx.Response) -> Any:
     return response.raise_for_status().json()
+
+
+def _ask(method: str, url: str, body: dict[str, Any] | None = None) -> Any:
+    """Ask Prefect's API; again where its database is busy, as Prefect's own client does."""
+    while True:
+        response = httpx.request(method, url, json=body, timeout=60)
+        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            return _json(response)
+        time.sleep(1.0)
