@@ -187,21 +187,9 @@ def test_an_engine_without_adapters_says_so(engine: Engine, served: Served) -> N
         load_adapter(engine.base_url, TRAINING, served.record.adapter_dir)
 
 
-def test_a_student_is_evaluated_end_to_end(served: Served, tmp_path: Path) -> None:
+def test_a_student_is_evaluated_end_to_end(served: Served) -> None:
     folder = served.store.parent
-    users = folder / "users.jsonl"
-    asked = [{"instruction": f"Say which number the {animal} is.", "input": "", "output": "It is 3."}
-             for animal in ("cat", "owl")]  # fmt: skip
-    users.write_text("".join(f"{json.dumps(row)}\n" for row in asked))
-    tasks = write_benchmark(folder)
-    arguments = [
-        "evaluate", TRAINING, "--limit", "4", "--benchmarks", "nursery",
-        "--set", f"evaluation.benchmark_folder={tasks}",
-        "--set", f"evaluation.user_oriented_file={users}",
-        "--set", "evaluation.held_out_max_tokens=24",
-        "--set", "evaluation.user_oriented_max_tokens=24",
-    ]  # fmt: skip
-    shown = evoloom(*arguments, "--run-id", "eval-1", cwd=folder)
+    shown = evoloom(*evaluation(folder), "--run-id", "eval-1", cwd=folder)
     assert (shown["serving"], shown["state"]) == ("adapter", "completed")
     assert shown["proof"]["disagreement"] <= proof.MOST_DISAGREEMENT
     assert shown["judge"] == "smollm2-135m-instruct"
@@ -226,14 +214,43 @@ def test_a_student_is_evaluated_end_to_end(served: Served, tmp_path: Path) -> No
     assert judged is not None
     assert judged[0] >= 2 or kinds == [("identical",)]
     assert {kind for (kind,) in kinds} <= {"agreed", "inconsistent", "unreadable", "identical"}
-    items, base, tuned, _ = found["benchmark", "acc"]
-    assert (items, 0 <= base <= 1, 0 <= tuned <= 1) == (4, True, True)
-    page = Path(shown["report"]).read_text()
+    page = (folder / shown["report"]).read_text()
     assert "LoRA adapter in vLLM" in page
     assert "served and PEFT differ by" in page
 
-    again = evoloom(*arguments, "--benchmarks", "", "--run-id", "eval-2", cwd=folder)
-    assert all(one["recorded_from"] == ["eval-1"] for one in again["scorings"])
+
+@pytest.mark.verify_student
+def test_benchmarks_go_against_the_same_endpoint_and_a_second_scoring_is_recorded(
+    served: Served,
+) -> None:
+    folder = served.store.parent
+    tasks = write_benchmark(folder)
+    given = [*evaluation(folder), "--set", f"evaluation.benchmark_folder={tasks}"]
+    evoloom(*given, "--benchmarks", "nursery", "--run-id", "bench-1", cwd=folder)
+    with open_snapshot(served.store) as connection:
+        found = connection.execute(
+            "SELECT items, base, tuned FROM evaluation_summary "
+            "WHERE run_id = 'bench-1' AND part = 'benchmark' AND metric = 'acc'"
+        ).fetchone()
+    assert found is not None
+    items, base, tuned = found
+    assert (items, 0 <= base <= 1, 0 <= tuned <= 1) == (4, True, True)
+    again = evoloom(*given, "--run-id", "bench-2", cwd=folder)
+    assert all("bench-1" in one["recorded_from"] for one in again["scorings"])
+
+
+def evaluation(folder: Path) -> list[str]:
+    """A small evaluation of the training, judged by its base."""
+    users = folder / "users.jsonl"
+    asked = [{"instruction": f"Say which number the {animal} is.", "input": "", "output": "It is 3."}
+             for animal in ("cat", "owl")]  # fmt: skip
+    users.write_text("".join(f"{json.dumps(row)}\n" for row in asked))
+    return [
+        "evaluate", TRAINING, "--limit", "4",
+        "--set", f"evaluation.user_oriented_file={users}",
+        "--set", "evaluation.held_out_max_tokens=24",
+        "--set", "evaluation.user_oriented_max_tokens=24",
+    ]  # fmt: skip
 
 
 def write_benchmark(folder: Path) -> Path:
