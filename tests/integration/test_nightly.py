@@ -12,7 +12,8 @@ import pytest
 from store.run_directory import list_run_ids, read_state, runs_directory
 from tests.integration.conftest import TeacherFactory
 from tests.support import cli
-from tests.support.children import Child, start_child, wait_until
+from tests.support.children import Child, start_child
+from tests.support.prefect_server import PATIENCE_S, wait_until
 from tests.support.runs import journal_of
 from tests.support.students import cut_model
 
@@ -66,6 +67,12 @@ def start(store: Path, profile: Path, *more: str) -> Child:
                        "--store", store, "--json", *more)  # fmt: skip
 
 
+def end_of(child: Child) -> int:
+    """Its exit code, once it has ended; training is slow where the cores have other things to do."""
+    wait_until(lambda: not child.is_running(), "the end")
+    return child.wait()
+
+
 def rows(store: Path, child: Child) -> list[dict[str, Any]]:
     value = json.loads(child.output())
     assert value["run_id"] == "night"
@@ -80,11 +87,11 @@ def test_a_nightly_that_is_stopped_goes_on_at_the_step_it_was_at(
     address = ("--set", f"teacher.base_url={teacher.url}", "--set", "teacher.concurrency=2")
     child = start(store, profile, *address)
     evolution = runs_directory(store) / "night-evol-instruct"
-    wait_until(evolution.exists, child.errors())
+    wait_until(evolution.exists, "the second step")
     asked = len(teacher.requests())
-    wait_until(lambda: len(teacher.requests()) > asked, child.errors())
+    wait_until(lambda: len(teacher.requests()) > asked, "its first answer")
     child.signal(signal.SIGTERM)
-    assert child.wait() == 75, child.errors()
+    assert end_of(child) == 75, child.errors()
     assert (
         "stopped at its step evol-instruct (run night-evol-instruct), which was" in child.errors()
     )
@@ -93,13 +100,13 @@ def test_a_nightly_that_is_stopped_goes_on_at_the_step_it_was_at(
     assert [row["state"] for row in rows(store, child)] == ["completed", "interrupted"]
 
     other = start(store, profile, *address, "--set", "run.seed=6")
-    assert other.wait() == 2
+    assert end_of(other) == 2
     assert "settings: run.seed is 6, but nightly night was begun with 5" in other.errors()
 
     profile.unlink()
     again = start_child(store.parent, "run", "nightly", "--run-id", "night", "--store", store,
                         "--json")  # fmt: skip
-    assert again.wait() == 0, again.errors()
+    assert end_of(again) == 0, again.errors()
     done = rows(store, again)
     assert [(row["step"], row["state"]) for row in done] == [
         ("self-instruct", "completed"), ("evol-instruct", "completed"), ("curate", "completed"),
@@ -124,7 +131,7 @@ def test_a_ceiling_does_not_end_the_chain_and_a_failing_step_is_named(
     path.write_text(LOW)
     arguments = ("run", "nightly", "--profile", str(path), "--store", str(store),
                  "--set", f"teacher.base_url={teacher.url}")  # fmt: skip
-    done = cli.command(*arguments, "--run-id", "low", cwd=tmp_path)
+    done = cli.command(*arguments, "--run-id", "low", cwd=tmp_path, timeout=PATIENCE_S)
     assert done.code == 0, done.err
     assert "self-instruct reached its ceiling with" in done.out
     assert read_state(runs_directory(store) / "low-self-instruct").state == "ceiling"

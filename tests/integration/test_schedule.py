@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,16 @@ import yaml
 from flows.deployments import POOLS, flow_names, load_flow
 from store.run_directory import read_state, runs_directory
 from tests.support import cli
-from tests.support.prefect_server import PrefectServer, wait_until
+from tests.support.prefect_server import PrefectServer
+from tests.support.prefect_server import wait_until as wait_until_server
 from tests.support.runs import journal_of
 from tests.support.students import cut_model
 from tests.support.teachers import ROOT, TeacherFactory, TeacherProcess
 from tests.support.workers import Worker
 
-# Prefect's own waits, shortened: of a flow run for a place, of the scheduler between two looks.
+# Prefect's own waits, shortened: of a flow run for a place.
 QUICK_SERVER = {
     "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1",
-    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
 }
 QUICK = """
 [settings.run]
@@ -34,6 +34,11 @@ grace_s = 5.0
 [settings.store]
 analyse = false
 """
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> None:
+    """Look at the server now and then: it has work of its own."""
+    wait_until_server(condition, what, every_s=1.0)
 
 
 @pytest.fixture(scope="module")

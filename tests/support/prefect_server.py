@@ -90,13 +90,13 @@ class PrefectServer:
         return found
 
 
-def wait_until(condition: Callable[[], Any], what: str) -> None:
+def wait_until(condition: Callable[[], Any], what: str, every_s: float = 0.02) -> None:
     """Return when something has happened. A Prefect server takes minutes to start where the cores
     have other things to do."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, f"it never came: {what}"
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 def set_environment(*pairs: str) -> None:

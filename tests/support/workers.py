@@ -17,7 +17,9 @@ from tests.support.teachers import ROOT
 class Worker:
     """`evoloom worker` for a pool."""
 
-    def __init__(self, server: PrefectServer, pool: str, folder: Path, limit: int = 1) -> None:
+    def __init__(
+        self, server: PrefectServer, pool: str, folder: Path, limit: int = 1, **env: str
+    ) -> None:
         self.server, self.pool = server, pool
         self.name = f"on-{pool}-{folder.name}"
         self.log = folder / f"{pool}.log"
@@ -26,7 +28,8 @@ class Worker:
                 [sys.executable, "-m", "flows.cli", "worker", "--pool", pool, "--name", self.name,
                  "--limit", str(limit)],
                 cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, **server.environment(), "PREFECT_WORKER_QUERY_SECONDS": "1"},
+                env={**os.environ, **server.environment(), "PREFECT_WORKER_QUERY_SECONDS": "3",
+                     **env},
             )  # fmt: skip
 
     def wait_until_polling(self) -> None:
