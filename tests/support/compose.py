@@ -23,7 +23,7 @@ from secrets import token_hex
 from typing import Any
 
 import psutil
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from tests.support.postgres import PostgresCluster
 from tests.support.prefect_server import PATIENCE_S
@@ -31,7 +31,7 @@ from tests.support.prefect_server import PATIENCE_S
 ROOT = Path(__file__).resolve().parents[2]
 _VARIABLE = re.compile(r"\$(?:\$|\{(\w+)(?::-([^}]*))?\})")
 _MARK = "COMPOSE_TEST_SERVICE"
-_LOOK_EVERY_S = 0.3
+_LOOK_EVERY_S = 1.0
 _STOP_S = 120.0
 
 Service = dict[str, Any]
@@ -200,7 +200,8 @@ class ComposeProcesses:
 
     def secret(self, name: str) -> str:
         """What is in a secret's file."""
-        return (ROOT / self.compose["secrets"][name]["file"]).read_text().strip()
+        path: str = self.compose["secrets"][name]["file"]
+        return (ROOT / path).read_text().strip()
 
     def path(self, name: str, place: str) -> Path:
         """Where a path of a service's container is on this machine."""

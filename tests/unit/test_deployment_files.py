@@ -302,7 +302,7 @@ class TestDockerfile:
 class TestSecrets:
     def test_they_are_made_once_and_can_be_used(self, tmp_path: Path, checkout: Path) -> None:
         folder = tmp_path / "secrets"
-        make = ["sh", checkout / "scripts" / "make-secrets.sh", folder]
+        make = ["sh", str(checkout / "scripts" / "make-secrets.sh"), str(folder)]
         subprocess.run(make, check=True)
         first = {path.name: path.read_text() for path in folder.iterdir()}
         assert set(first) == set(COMPOSE["secrets"])
