@@ -155,7 +155,7 @@ class TestSending:
         async def everything() -> None:
             asked = (
                 TeacherRequest(Address("generate", (g,)), f"{g}", {"max_tokens": 5})
-                for g in range(1500)
+                for g in range(400)
             )
             await asyncio.gather(*(sender.ask(request) for request in asked))
 
@@ -165,7 +165,7 @@ class TestSending:
     def test_what_is_sent_again_keeps_to_the_limit_too(self) -> None:
         adapting, stubborn = LimitedTeacher(8), LimitedTeacher(8)
         retries = self.ask_all(adapting).retries
-        assert len(adapting.most) == 1500 + retries
+        assert len(adapting.most) == 400 + retries
         more = self.ask_all(stubborn, adapt_concurrency=False).retries
         assert retries < more / 4
 

@@ -82,6 +82,32 @@ def test_retry_after_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 7.0 <= max(waits) <= 7.1
 
 
+def test_a_days_wait_ends_as_an_outage_and_not_in_a_day() -> None:
+    teacher = Teacher(dict.fromkeys(range(3), -1))
+    teacher.retry_after_s = 86_400.0
+    outcomes, pauses, _ = run(
+        lambda s: ask_all(s, range(3)), teacher, pause_after=4, outage_limit_s=0.05
+    )
+    assert all(isinstance(item, OutageError) for item in outcomes)
+    assert len(pauses) == 1
+
+
+def test_a_paused_run_waits_as_long_as_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = Teacher({0: 3})
+    teacher.retry_after_s = 7.0
+    waits: list[float] = []
+    kept = asyncio.sleep
+
+    async def sleep(seconds: float, result: object = None) -> None:
+        waits.append(seconds)
+        await kept(0)
+
+    monkeypatch.setattr("pipeline.run.sender.asyncio.sleep", sleep)
+    _, pauses, _ = run(lambda s: ask_all(s, range(1)), teacher, pause_after=2)
+    assert len(pauses) == 2
+    assert sum(6.9 <= wait <= 7.1 for wait in waits) == 3
+
+
 def test_a_final_error_is_not_sent_again() -> None:
     class Refusing:
         asked = 0
@@ -182,6 +208,21 @@ class TestSendNoMore:
         assert isinstance(answered, Completion)
         assert isinstance(new, AbandonedError)
         assert teacher.asked == [0, 1]
+
+    def test_who_is_to_wait_for_long_does_not_when_the_run_has_what_it_needs(self) -> None:
+        async def scenario(sender: Sender) -> list[Any]:
+            asking = asyncio.create_task(ask_all(sender, range(2)))
+            while sender.retries < 2:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
+            assert not asking.done()
+            sender.send_no_more()
+            return await asyncio.wait_for(asking, 30)
+
+        teacher = Teacher(dict.fromkeys(range(2), -1))
+        teacher.retry_after_s = 3000.0
+        outcomes, _, _ = run(scenario, teacher)
+        assert all(isinstance(item, AbandonedError) for item in outcomes)
 
     def test_a_paused_run_does_not_wait_for_the_teacher(self) -> None:
         async def scenario(sender: Sender) -> list[Any]:

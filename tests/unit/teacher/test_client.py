@@ -241,6 +241,7 @@ class TestPassingFailures:
     def test_status(self, status):
         error = failing(TransientTeacherError, http({"error": {"message": "busy now"}}, status))
         assert str(error) == f"{status} busy now"
+        assert error.overload == (status in (408, 429, 503, 504, 529))
 
     @pytest.mark.parametrize(
         ("headers", "expected"),
@@ -294,6 +295,7 @@ class TestPassingFailures:
 
         error = failing(TransientTeacherError, slow, timeout_s=0.3)
         assert "time" in str(error).lower()
+        assert error.overload
 
 
 REFUSALS = [
