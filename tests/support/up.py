@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import psutil
 
+from pipeline.errors import EvoloomError
 from store.run_directory import read_state, runs_directory
 from tests.support import runs
 from tests.support.prefect_server import wait_until
@@ -139,11 +140,17 @@ class Up:
         store is what the worker has been told by `up`."""
         quick = {key.partition(".")[2]: value for key, value in runs.QUICK.items()
                  if key.startswith("teacher.")}  # fmt: skip
-        settings = {
+        return self._schedule(run_id, {
             "run": {"target": runs.TARGET, "seed": runs.SEED, "progress_interval_s": 0.2},
             "teacher": {"base_url": teacher.url, **quick, **teacher_settings},
             "store": {"analyse": False},
-        }
+        })  # fmt: skip
+
+    def ask_for_bundled_run(self, run_id: str, target: int) -> str:
+        """Have Prefect schedule a run with nothing else configured."""
+        return self._schedule(run_id, {"run": {"target": target, "seed": runs.SEED}})
+
+    def _schedule(self, run_id: str, settings: dict[str, Any]) -> str:
         url = self.status()["addresses"]["prefect"]
         deployment = _ask("GET", f"{url}/deployments/name/self-instruct/cpu")
         flow_run = _ask(
@@ -151,6 +158,13 @@ class Up:
             {"parameters": {"settings": settings, "run_id": run_id}, "idempotency_key": run_id},
         )  # fmt: skip
         return str(flow_run["id"])
+
+    def answers(self, run_id: str) -> int:
+        """How many answers a run has in its journal."""
+        try:
+            return len(runs.journal_of(self.store, run_id))
+        except (OSError, EvoloomError):  # there is no run yet
+            return 0
 
     def flow_run_state(self, flow_run_id: str) -> str:
         """The type of a flow run's state; '' while the server is away."""
