@@ -13,7 +13,7 @@ import duckdb
 import pytest
 import yaml
 
-from flows.deployments import POOLS, flow_names, load_flow
+from flows.deployments import POOLS, flow_names, load_flow, make_pool
 from store.run_directory import read_state, runs_directory
 from tests.support import cli
 from tests.support.prefect_server import PrefectServer
@@ -61,14 +61,16 @@ def worker(server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 class Schedules:
-    """`evoloom schedule` against a server."""
+    """`evoloom schedule` against a server, in this process: importing Prefect takes its time."""
 
-    def __init__(self, server: PrefectServer, folder: Path) -> None:
-        self._server, self._folder = server, folder
+    def __init__(self, server: PrefectServer, folder: Path, evoloom: cli.InProcess) -> None:
+        self._server, self._folder, self._evoloom = server, folder, evoloom
 
     def __call__(self, *arguments: str) -> cli.Ended:
-        done = cli.command("schedule", *arguments, cwd=self._folder, timeout=300,
-                           env=self._server.environment())  # fmt: skip
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        with temporary_settings({PREFECT_API_URL: self._server.url}):
+            done = self._evoloom("schedule", *arguments, PREFECT_API_URL=self._server.url)
         assert done.code == 0, done.err
         return done
 
@@ -90,8 +92,12 @@ class Schedules:
 
 
 @pytest.fixture
-def schedules(server: PrefectServer, tmp_path: Path) -> Iterator[Schedules]:
-    schedules = Schedules(server, tmp_path)
+def schedules(
+    server: PrefectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Schedules]:  # fmt: skip
+    cli.clean(monkeypatch, tmp_path)
+    schedules = Schedules(server, tmp_path, cli.InProcess(monkeypatch, capsys))
     yield schedules
     for name in schedules.listed():
         schedules("remove", name)
@@ -266,7 +272,7 @@ def test_prefect_deploy_makes_the_deployments_of_the_workers(
     server: PrefectServer, worker: Worker
 ) -> None:
     """`prefect deploy --all` in a checkout, Prefect's own way."""
-    from flows.deployments import make_pool
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
     value = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     told = {
@@ -276,11 +282,8 @@ def test_prefect_deploy_makes_the_deployments_of_the_workers(
     assert told == {(name, entry, pool) for name, (pool, entry) in flow_names().items()}
     assert all(one["name"] == one["work_pool"]["name"] for one in value["deployments"])
     for pool in POOLS:
-        subprocess.run(
-            [sys.executable, "-c", f"from flows.deployments import make_pool as m; m({pool!r})"],
-            cwd=ROOT, env=cli.environment(server.environment()), check=True,
-        )  # fmt: skip
-    assert make_pool.__doc__
+        with temporary_settings({PREFECT_API_URL: server.url}):
+            make_pool(pool)
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"], cwd=ROOT,
         env=cli.environment(server.environment()), capture_output=True, text=True, check=False,
