@@ -173,7 +173,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         for number in range(options.rounds + 1):
             pairs = requests_of(run_evoloom(folder, base_url, number, options))
-            found = {
+            found: dict[str, Any] = {
                 "requests": len(pairs),
                 "evoloom": throughput_of_run(pairs),
                 "raw": send_raw(folder, base_url, pairs, options.concurrency),

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flows.costs import StageCost, stage_costs
 from flows.execution import exit_code
-from flows.runs import Listener, start_run
+from flows.runs import Listener, RunResult, start_run
 from pipeline.config import dump, resolve
 from pipeline.teacher.failures import TeacherSetupError
 from store.queries import show_run
 from store.run_directory import read_manifest
 from tests.support import runs
 from tests.support.children import start_child, wait_until
-from tests.support.teachers import TeacherFactory
+from tests.support.teachers import TeacherFactory, TeacherProcess, running_teacher
 
 NOWHERE = "http://127.0.0.1:9/v1"
 KEY = "a-key-that-must-not-be-written"
 
 
-def settings_of(store: Path, **flags: object) -> dict[str, object]:
+def settings_of(store: Path, **flags: Any) -> dict[str, Any]:
     return {
         "run.target": runs.TARGET, "run.seed": runs.SEED, "store.path": store,
         **runs.QUICK, **runs.dotted(flags),
     }  # fmt: skip
 
 
-def start(store: Path, listener: Listener | None = None, **flags: object):  # type: ignore[no-untyped-def]
+def start(store: Path, listener: Listener | None = None, **flags: Any) -> RunResult:
     settings = resolve(settings_of(store, **flags), flags_only=True).settings
     return start_run("self-instruct", settings, runs.RUN, listener)
 
@@ -97,7 +101,7 @@ class TestEndpoints:
         self, store: Path, scripted_teacher: TeacherFactory, flaw: str
     ) -> None:
         sound = scripted_teacher()
-        flags: dict[str, object] = {"teacher__model": "scripted"}
+        flags: dict[str, Any] = {"teacher__model": "scripted"}
         other = NOWHERE
         if flaw in ("model", "not the same"):
             other = scripted_teacher("--model", "another").url
@@ -114,48 +118,65 @@ class TestEndpoints:
         assert not runs.run_path(store).exists()
 
 
-class TestStages:
-    @pytest.fixture
-    def mixed(
-        self, store: Path, scripted_teacher: TeacherFactory, monkeypatch: pytest.MonkeyPatch
-    ) -> Path:
-        """A run whose classification a chat model with a key of its own answers."""
-        monkeypatch.setenv("CHEAP_KEY", KEY)
-        self.dear = scripted_teacher("--model", "dear", "--cached-share", "0.5")
-        self.cheap = scripted_teacher("--model", "org/cheap-1.5", "--key", KEY)
-        self.result = start(
-            store, teacher__base_url=self.dear.url,
-            teacher__stages__classify__base_url=self.cheap.url,
-            teacher__stages__classify__api="chat",
-            teacher__stages__classify__api_key_variable="CHEAP_KEY",
+@dataclass(frozen=True)
+class Mixed:
+    """A run whose classification a chat model with a key of its own answered."""
+
+    store: Path
+    dear: TeacherProcess
+    cheap: TeacherProcess
+
+    def flags(self) -> dict[str, Any]:
+        return {
+            "teacher__base_url": self.dear.url,
+            "teacher__stages__classify__base_url": self.cheap.url,
+            "teacher__stages__classify__api": "chat",
+            "teacher__stages__classify__api_key_variable": "CHEAP_KEY",
+        }
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mixed]:
+    folder = tmp_path_factory.mktemp("mixed")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        running_teacher(folder / "dear.log", "--model", "dear", "--cached-share", "0.5") as dear,
+        running_teacher(folder / "cheap.log", "--model", "org/cheap-1.5", "--key", KEY) as cheap,
+    ):
+        patch.setenv("CHEAP_KEY", KEY)
+        made = Mixed(folder / "store" / "evoloom.duckdb", dear, cheap)
+        end = start(
+            made.store, **made.flags(),
             prices__prompt=10.0, prices__cached_prompt=1.0, prices__completion=20.0,
             prices__models={"org/cheap-1.5": {"prompt": 0.5, "completion": 2.0}},
-        )  # fmt: skip
-        assert self.result.end.state == "completed"
-        return store
+        ).end  # fmt: skip
+        assert end.state == "completed"
+        yield made
 
-    def test_each_stage_asks_its_model_and_the_manifest_pins_it(self, mixed: Path) -> None:
-        asked = {(row["model"], row["chat"]) for row in self.dear.requests()}
+
+class TestStages:
+    def test_each_stage_asks_its_model_and_the_manifest_pins_it(self, mixed: Mixed) -> None:
+        asked = {(row["model"], row["chat"]) for row in mixed.dear.requests()}
         assert asked == {("dear", False)}
-        assert {(row["model"], row["chat"]) for row in self.cheap.requests()} == {
+        assert {(row["model"], row["chat"]) for row in mixed.cheap.requests()} == {
             ("org/cheap-1.5", True)
         }
-        for entry in runs.journal_of(mixed):
+        for entry in runs.journal_of(mixed.store):
             model = "org/cheap-1.5" if entry.address.stage == "classify" else "dear"
             assert entry.parameters["model"] == model
-        text = (runs.run_path(mixed) / "manifest.json").read_text()
+        text = (runs.run_path(mixed.store) / "manifest.json").read_text()
         manifest = json.loads(text)
         assert manifest["model"] == "dear"
         pinned = manifest["stage_models"]["classify"]
         assert (pinned["model"], pinned["api"]) == ("org/cheap-1.5", "chat")
         assert KEY not in text
-        for path in mixed.parent.rglob("*"):
+        for path in mixed.store.parent.rglob("*"):
             if path.is_file() and path.parent.name == runs.RUN:
                 assert KEY.encode() not in path.read_bytes(), path
 
-    def test_cost_and_cache_hits_are_each_stages_own(self, mixed: Path) -> None:
+    def test_cost_and_cache_hits_are_each_stages_own(self, mixed: Mixed) -> None:
         shown = json.loads(
-            runs.evoloom("runs", "show", runs.RUN, "--store", mixed, "--json").stdout
+            runs.evoloom("runs", "show", runs.RUN, "--store", mixed.store, "--json").stdout
         )
         usage = {row["stage"]: row for row in shown["usage"]}
         assert usage["classify"]["model"] == "org/cheap-1.5"
@@ -175,7 +196,9 @@ class TestStages:
             assert row["cost_per_accepted"] == pytest.approx(cost / runs.TARGET, abs=1e-6)
             total += cost
         assert shown["cost"] == pytest.approx(total, abs=1e-5)
-        record = json.loads((runs.run_path(mixed) / "progress.jsonl").read_text().splitlines()[-1])
+        record = json.loads(
+            (runs.run_path(mixed.store) / "progress.jsonl").read_text().splitlines()[-1]
+        )
         for stage, row in usage.items():
             counted = record["stages"][stage]
             assert counted["cost"] == pytest.approx(row["cost"], abs=1e-6)
@@ -183,27 +206,24 @@ class TestStages:
             for name in ("prompt_tokens", "cached_tokens", "completion_tokens"):
                 assert counted[name] == row["usage"][name]
         assert record["cost"] == pytest.approx(total, abs=1e-5)
-        text = runs.evoloom("runs", "show", runs.RUN, "--store", mixed).stdout
+        text = runs.evoloom("runs", "show", runs.RUN, "--store", mixed.store).stdout
         assert "org/cheap-1.5" in text
         assert "50.0%" in text
 
     def test_resume_asks_the_pinned_model_wherever_it_is_now(
-        self, mixed: Path, tmp_path: Path, scripted_teacher: TeacherFactory
+        self, mixed: Mixed, tmp_path: Path, scripted_teacher: TeacherFactory
     ) -> None:
         store = tmp_path / "part" / "evoloom.duckdb"
-        part = start(
-            store, teacher__base_url=self.dear.url,
-            teacher__stages__classify__base_url=self.cheap.url,
-            teacher__stages__classify__api="chat",
-            teacher__stages__classify__api_key_variable="CHEAP_KEY",
-            caps__tokens=30_000,
-        )  # fmt: skip
+        part = start(store, **mixed.flags(), caps__tokens=30_000)
         assert part.end.reason == "cap"
         moved = scripted_teacher("--model", "org/cheap-1.5")
-        flags = {"teacher__stages__classify__base_url": moved.url, "caps__tokens": 10_000_000}
+        flags: dict[str, Any] = {
+            "teacher__stages__classify__base_url": moved.url,
+            "caps__tokens": 10_000_000,
+        }
         assert runs.resume(store, **flags).end.state == "completed"
         assert {row["model"] for row in moved.requests()} == {"org/cheap-1.5"}
-        assert runs.export_bytes(store) == runs.export_bytes(mixed)
+        assert runs.export_bytes(store) == runs.export_bytes(mixed.store)
         with pytest.raises(Exception, match=r"teacher.stages.classify.model.*pinned"):
             runs.resume(store, teacher__stages__classify__model="other")
 
@@ -229,7 +249,7 @@ class TestStages:
         self, store: Path, scripted_teacher: TeacherFactory
     ) -> None:
         url = scripted_teacher().url
-        stages = {f"teacher__stages__{stage}__base_url": url
+        stages: dict[str, Any] = {f"teacher__stages__{stage}__base_url": url
                   for stage in ("generate", "classify", "instances")}  # fmt: skip
         assert start(store, run__target=2, **stages).end.state == "completed"
         assert read_manifest(runs.run_path(store)).raw["model"] == "scripted"
@@ -288,9 +308,7 @@ def test_an_evolution_has_a_judge_of_its_own(
     assert models["evolve"] == "scripted"
 
 
-def _costs(store: Path) -> list:  # type: ignore[type-arg]
-    from flows.costs import stage_costs
-
+def _costs(store: Path) -> list[StageCost]:
     return stage_costs(show_run(store, runs.RUN))
 
 
