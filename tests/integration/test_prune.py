@@ -17,6 +17,7 @@ from pipeline.errors import UsageError
 from store import checked_lines
 from store.checking import check
 from store.evaluations import ANSWERS, RESULTS
+from store.pruning import JournalNeededError, prune_run
 from store.rebuild import rebuild
 from store.run_directory import PRUNED, PrunedRunError, read_pruned
 from store.run_writer import JOURNAL, HeldRun
@@ -105,6 +106,9 @@ class TestWhich:
         path.write_text(json.dumps({**json.loads(path.read_bytes()), "state": state}))
         report = prune(old, AGE)
         assert (report.pruned, [run.why for run in report.kept]) == ((), ["resumable"])
+        # Also where it was resumed after that was looked at.
+        with pytest.raises(JournalNeededError):
+            prune_run(runs.run_path(old), datetime.now(UTC).replace(tzinfo=None))
         assert has_journal(old)
 
     def test_one_that_reached_its_ceiling_is_pruned(self, old: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_a_worker_executes_a_run_that_was_asked_of_its_deployment(
     server: PrefectServer, scripted_teacher: TeacherFactory, store: Path, tmp_path: Path
 ) -> None:
     teacher = scripted_teacher()
-    worker = Worker(server, "cpu", tmp_path)
+    worker = Worker(server, "cpu", tmp_path, EVOLOOM_LOG__FORMAT="json")
     try:
         worker.wait_until_polling()
         deployment = _get(server, "deployments/name/self-instruct/cpu")
@@ -61,8 +62,19 @@ def test_a_worker_executes_a_run_that_was_asked_of_its_deployment(
         wait_until(lambda: is_run(store, "asked"), "the run")
         run_dir = runs_directory(store) / "asked"
         wait_until(lambda: read_state(run_dir).state == "completed", "the run's end")
+        wait_until(lambda: "Finished in state" in worker.log.read_text(), "the flow run's end")
     finally:
         worker.stop()
+    # Its own lines, those of the flow run, and the log of the run's process; Prefect's greeting is not.
+    lines = [line for line in worker.log.read_text().splitlines() if line.startswith("{")]
+    said = [json.loads(line) for line in lines]
+    assert {"deployment", "log"} <= {line["event"] for line in said}
+    assert {line["time"][-6:] for line in said} == {"+00:00"}
+    assert {line["run_id"] for line in said if "run_id" in line} == {"asked"}
+    assert any(line.get("flow_run_name") == "self-instruct 3 asked" for line in said)
+    child = run_dir.with_name("asked.flow") / "log"
+    stages = {json.loads(line).get("stage") for line in child.read_text().splitlines()}
+    assert {"generate", "classify", "instances"} <= stages
 
 
 def test_the_gpu_pool_has_the_student(server: PrefectServer, tmp_path: Path) -> None:
