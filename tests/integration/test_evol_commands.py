@@ -109,7 +109,7 @@ class TestDryRun:
         assert text.code == 0, text
         assert "at most 624,024 requests" in text.out
         assert "52,002, 101,445, 150,889, 200,332, 249,775" in text.out
-        assert re.search(r"evolve +208,008 ", text.out)
+        assert re.search(r"evolve .*\b208,008 ", text.out)
         assert "caps.cost = 10 would interrupt it" in text.out
         shown = json.loads(evoloom(*arguments, "--json").out)
         assert shown["most_requests"] == 624_024
