@@ -73,14 +73,17 @@ class Follower(ABC):
         """
         self._follow(lambda: not is_locked(self._lock))
         while not self.is_stopping:
-            # One that cannot be started is not tried again and again.
-            self._follow(lambda: (self.is_stopping and self._child is None) or self._start())
+            self._follow(self._begin)
             self._follow(self._child_is_gone)
             if self.is_stopping or not self._is_to_start_again():
                 break
             self._forget_child()
         if isinstance(self.caught, Exception):  # a time limit, or a mistake in here
             raise self.caught
+
+    def _begin(self) -> bool:
+        """Start the child. One that cannot be started is not tried again and again."""
+        return (self.is_stopping and self._child is None) or self._start()
 
     @abstractmethod
     def _start(self) -> bool:
