@@ -66,6 +66,7 @@ def test_of_two_that_resume_at_once_one_does_and_the_other_is_told(
     store = runs.copy_store(interrupted, tmp_path / "copy")
     # It waits for its first answer until the second one has been told.
     teacher = scripted_teacher("--hang", ".")
+    resuming: list[str | Path]
     resuming = ["resume", runs.RUN, "--store", store, "--quiet",
                 "--set", f"teacher.base_url={teacher.url}", "--set", "run.grace_s=0",
                 "--set", "caps.tokens=10000000"]  # fmt: skip

@@ -115,8 +115,9 @@ class Survival:
             "requests_sent": sum(row["key"] is not None for row in self.attempts),
             "answered_whole": sum(self.whole.values()),
             "journaled": len(self.journaled),
-            "lost_by_the_fault_itself": sum(self.fates.get(name, {})["injected"] for name in lost
-                                            if name in self.fates),
+            "lost_by_the_fault_itself": sum(
+                self.fates[name]["injected"] for name in lost if name in self.fates
+            ),
             "paid_twice": len(self.paid_twice()),
             "repeated_before_retry_after": len(self.early_repeats()),
             "pauses": sum(
