@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -152,3 +153,28 @@ def test_the_command_line_is_what_is_started(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert "datasets" in done.stdout
+
+
+def test_a_place_that_prefect_took_back_stops_nothing(follow: Follow) -> None:
+    """Prefect raises this in the thread when its server no longer knows the flow run's lease."""
+    raised: list[bool] = []
+
+    def lose_the_lease() -> bool:
+        if not raised:
+            raised.append(True)
+            raise asyncio.CancelledError
+        return False
+
+    follower = follow("import time; time.sleep(0.5); print('{}')", should_stop=lose_the_lease)
+    end = follower.run()
+    assert raised
+    assert (end.exit_code, end.was_stopped, follower.caught) == (0, False, None)
+
+
+def test_a_child_that_cannot_be_started_is_an_error_and_no_endless_loop(
+    follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower = follow("")
+    monkeypatch.setattr(command_child, "evoloom_command", lambda arguments: ["/no/such/program"])
+    with pytest.raises(FileNotFoundError):
+        follower.run()
