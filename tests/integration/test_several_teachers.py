@@ -216,6 +216,9 @@ class TestStages:
         store = tmp_path / "part" / "evoloom.duckdb"
         part = start(store, **mixed.flags(), caps__tokens=30_000)
         assert part.end.reason == "cap"
+        other = scripted_teacher("--model", "another")
+        with pytest.raises(TeacherSetupError, match=r"no model 'org/cheap-1.5'"):
+            runs.resume(store, teacher__stages__classify__base_url=other.url)
         moved = scripted_teacher("--model", "org/cheap-1.5")
         flags: dict[str, Any] = {
             "teacher__stages__classify__base_url": moved.url,
