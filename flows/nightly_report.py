@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import typer
@@ -25,7 +29,7 @@ from flows.profiles import NightlyProfile, by_section, load_profile, merged, rea
 from flows.progress import Display
 from flows.runs import Listener, new_run_id
 from pipeline.config import load_settings
-from pipeline.errors import UsageError
+from pipeline.errors import InterruptedRunError, UsageError
 
 
 def start_nightly(
@@ -55,13 +59,36 @@ def start_nightly(
 
             end = nightly_as_flow(profile, run_id, listener)
         else:
-            from flows.prefect_runs import terminable
-
-            with terminable():
+            with _terminable(run_id):
                 end = run_nightly(profile, run_id, ProcessSteps(listener), display.message)
     _print(end, as_json=as_json)
     if end.state != "completed":
         raise NightlyStoppedError(end)
+
+
+class _TerminatedError(BaseException):
+    """Raised by SIGTERM. No `Exception`, so that nothing takes it for an error of its own."""
+
+
+@contextmanager
+def _terminable(run_id: str) -> Iterator[None]:
+    """SIGTERM stops the step that is executed with grace; between two steps, the nightly."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise _TerminatedError(signal.Signals(number).name)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except _TerminatedError as exc:
+        raise InterruptedRunError(
+            f"nightly {run_id} was stopped ({exc}); `evoloom run nightly --run-id {run_id}` goes on"
+        ) from exc
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _profile(path: Path | None, run_id: str | None, flags: Mapping[str, Any]) -> NightlyProfile:

@@ -174,7 +174,8 @@ def pause_schedule(name: str, *, paused: bool) -> Schedule:
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        client.set_deployment_paused_state(_find(client, name).id, paused)
+        set_state = client.pause_deployment if paused else client.resume_deployment
+        set_state(_find(client, name).id)
         return _schedule(client, _find(client, name))
 
 

@@ -36,7 +36,8 @@ recipe = "mine.toml"
 base = "{base}"
 max_steps = 2
 batch_size = 1
-max_length = 32
+max_length = 128
+too_long = "truncate"
 held_out = 0.2
 """
 

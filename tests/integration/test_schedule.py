@@ -238,7 +238,8 @@ dataset = "nightly"
 base = "{base}"
 max_steps = 2
 batch_size = 1
-max_length = 32
+max_length = 128
+too_long = "truncate"
 held_out = 0.2
 """
     schedules.add("nightly", "chain", profile)
