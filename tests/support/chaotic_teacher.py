@@ -45,6 +45,7 @@ class ChaoticTeacher(ScriptedTeacher):
         self.attempts: Counter[str] = Counter()
         self.writers: dict[asyncio.StreamWriter, int | None] = {}
         self.server: asyncio.Server | None = None
+        self.never = asyncio.Event()
         self.outages = [float(part) for part in options.outage_at]
         self.note = options.chaos_log.open("a", buffering=1)
 
@@ -88,7 +89,7 @@ class ChaoticTeacher(ScriptedTeacher):
         await asyncio.sleep(math.exp(draws.uniform(math.log(low), math.log(high))))
         if fault == "no_answer":
             self.write(body, fault, whole=False)
-            await asyncio.Event().wait()
+            await self.never.wait()
         if fault == "reset":
             self.write(body, fault, whole=False)
             reset(writer)
@@ -156,7 +157,7 @@ def head(status: int, body: bytes, extra: str = "") -> bytes:
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close with RST, as a process that dies does, or a firewall."""
     sock = writer.get_extra_info("socket")
-    if sock is not None:
+    if sock is not None and not writer.is_closing():
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
