@@ -27,6 +27,7 @@ from prefect.states import Cancelled, Failed
 
 from flows import logs
 from flows.command_child import CommandEnd, CommandFollower
+from flows.prefect_output import outlive_worker
 from flows.prefect_progress import Courier
 from flows.runs import Listener
 from pipeline.errors import EvoloomError
@@ -108,6 +109,7 @@ def run_command(
             whether it means a cancellation or a crash.
     """
     logs.about(run_id=run_id, kind=kind)
+    outlive_worker()
     tag_flow_run("evoloom", kind, f"run:{run_id}")
     runs_dir = runs_directory(store_path)
     call = _Call(

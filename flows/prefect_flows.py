@@ -25,6 +25,7 @@ from flows.execution import Published, publish_store
 from flows.methods import METHODS
 from flows.parameters import checked_run_id, resolve_parameters
 from flows.prefect_page import leave_page
+from flows.prefect_output import outlive_worker
 from flows.prefect_progress import Courier
 from flows.prefect_report import ending, run_report
 from flows.progress import line
@@ -220,6 +221,7 @@ def make_flow(kind: str) -> MethodFlow:
     `{"run": {"target": 100}}`, and a run id."""
 
     def run_method(settings: dict[str, Any] | None = None, run_id: str | None = None) -> Any:
+        outlive_worker()
         job = _ATTENDED.get() or Job()
         job.begin()
         prepare(job, kind, settings or {}, run_id)

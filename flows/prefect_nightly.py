@@ -36,6 +36,7 @@ from flows.parameters import checked_run_id
 from flows.prefect_curation import curate as curate_flow
 from flows.prefect_evaluation import evaluate_student
 from flows.prefect_flows import FLOWS
+from flows.prefect_output import outlive_worker
 from flows.prefect_student import train_student
 from flows.profiles import CHAIN, NightlyProfile, read_profile
 from pipeline.errors import EvoloomError
@@ -107,6 +108,7 @@ def nightly(
     profile = read_profile(KIND, values, "parameters of the flow")
     assert isinstance(profile, NightlyProfile)
     run_id = checked_run_id(run_id or str(runtime.flow_run.id))
+    outlive_worker()
     tag_flow_run("evoloom", KIND, f"run:{run_id}", *(f"step:{step}" for step in profile.steps))
     listener = _TOLD.get() or Told(lambda text: None)
     logger = get_run_logger()
