@@ -24,8 +24,8 @@ from flows.analysis import analyse_after
 from flows.execution import Published, publish_store
 from flows.methods import METHODS
 from flows.parameters import checked_run_id, resolve_parameters
-from flows.prefect_page import leave_page
 from flows.prefect_output import outlive_worker
+from flows.prefect_page import leave_page
 from flows.prefect_progress import Courier
 from flows.prefect_report import ending, run_report
 from flows.progress import line

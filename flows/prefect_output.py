@@ -8,9 +8,9 @@ import os
 def outlive_worker() -> None:
     """Have the process of a flow run go on when nobody reads what it prints any more.
 
-    Prefect prints its logs by Rich, which raises SystemExit where the pipe is broken, in whichever thread
-    logs. That would pass for being told to stop, and the run with it. Logs reach Prefect's server all
-    the same. Only where a worker executes the flow: people who close a pipe mean it.
+    Prefect prints its logs by Rich, which raises SystemExit where the pipe is broken, in whichever
+    thread logs. That would pass for being told to stop, and end the run. Logs reach Prefect's server
+    all the same. Only where a worker executes the flow: people who close a pipe mean it.
     """
     if "PREFECT__FLOW_RUN_ID" not in os.environ:
         return

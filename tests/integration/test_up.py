@@ -80,6 +80,8 @@ def test_whatever_is_killed_the_run_goes_on_by_itself(
     teacher.start(*SLOW)
     wait_until(lambda: up.run_state("tough") == "completed", "the run's end")
     assert runs.export_bytes(up.store, "tough") == runs.export_bytes(undisturbed)
+    # Its flow outlived the worker, and nobody but the flow has started the run's process again.
+    assert "tough" not in up.log("steward")
     wait_until(up.is_healthy, "everything is healthy again")
     wait_until(lambda: up.flow_run_state(flow_run) == "COMPLETED", "Prefect knows of it")
 

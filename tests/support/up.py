@@ -122,6 +122,10 @@ class Up:
                 continue
         return found
 
+    def log(self, name: str) -> str:
+        """What a service has printed."""
+        return (self.state / "logs" / f"{name}.log").read_text()
+
     def logs(self) -> str:
         """All its logs, for a test that fails."""
         paths = sorted((self.state / "logs").glob("*.log"))
