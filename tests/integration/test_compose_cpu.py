@@ -103,7 +103,7 @@ def test_seeds_become_a_student_through_the_services(services: ComposeProcesses)
         make_dataset(client, target=4, seeds=20)
     url = f"{services.url('prefect-server')}/api"
     deployment = httpx.get(f"{url}/deployments/name/train-student/gpu", timeout=30).json()
-    tiny = {"max_steps": 3, "batch_size": 1, "max_length": 32, "held_out": 0.3}
+    tiny = {"max_steps": 3, "batch_size": 1, "max_length": 256, "held_out": 0.3}
     parameters = {"dataset": "notes", "run_id": "student", "settings": {"training": tiny}}
     asked = httpx.post(
         f"{url}/deployments/{deployment['id']}/create_flow_run",
