@@ -6,10 +6,9 @@ the caller from the exception's type; see `pipeline.teacher.failures`.
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import json
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -25,6 +24,7 @@ from pipeline.teacher.failures import (
     TransientTeacherError,
     refusal_kind,
 )
+from pipeline.teacher.posting import CONNECT_S, Answer, Poster
 from pipeline.teacher.served import ServedModel
 
 if TYPE_CHECKING:
@@ -36,16 +36,10 @@ _TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
 _OVERLOAD_STATUS = frozenset({408, 429, 503, 504, 529})
 # A listing of models is small: whoever mistypes an address should not wait for a completion's time.
 _PREFLIGHT_S = 30.0
-# An answer may take minutes; that a machine is there, and not switched off, shows at once.
-_CONNECT_S = 20.0
-# The connection pool looks at each of its connections for each request; several small pools halve
-# the CPU time of a request when many are in flight.
-_CONNECTIONS_PER_POOL = 16
-_MOST_POOLS = 8
 
 
 class TeacherClient:
-    """A connection pool to one endpoint. Use it as an asynchronous context manager."""
+    """Connections to one endpoint. Use it as an asynchronous context manager."""
 
     def __init__(self, base_url: str, settings: TeacherSettings, stage: str | None = None) -> None:
         """
@@ -58,24 +52,19 @@ class TeacherClient:
         key = settings.api_key.get_secret_value() if settings.api_key else None
         self._settings = settings
         self.base_url = base_url
-        pools = min(_MOST_POOLS, -(-settings.concurrency // _CONNECTIONS_PER_POOL))
+        self._poster = Poster(base_url, settings)
         # Retries are the run's own, so that it can count, pause and stop.
-        self._clients = [
-            openai.AsyncOpenAI(
-                base_url=base_url,
-                api_key=key or "none",
-                max_retries=0,
-                timeout=httpx2.Timeout(
-                    settings.timeout_s, connect=min(settings.timeout_s, _CONNECT_S)
-                ),
-            )
-            for _ in range(pools)
-        ]
-        self._turn = itertools.cycle(self._clients)
+        self._listing = openai.AsyncOpenAI(
+            base_url=base_url,
+            api_key=key or "none",
+            max_retries=0,
+            timeout=httpx2.Timeout(settings.timeout_s, connect=min(settings.timeout_s, CONNECT_S)),
+        )
         # The library wants a key in any case; without one of the user's no header is sent.
         self._headers: Any = None if key else {"Authorization": openai.Omit()}
 
     async def __aenter__(self) -> TeacherClient:
+        await self._poster.open()
         return self
 
     async def __aexit__(
@@ -84,8 +73,8 @@ class TeacherClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for client in self._clients:
-            await client.close()
+        await self._poster.close()
+        await self._listing.close()
 
     async def preflight(self) -> ServedModel:
         """Check endpoint, key and model before anything is started; returns the model.
@@ -97,7 +86,7 @@ class TeacherClient:
         wanted = self._settings.model
         patience = min(self._settings.timeout_s, _PREFLIGHT_S)
         try:
-            listing = self._clients[0].models.list(timeout=patience, extra_headers=self._headers)
+            listing = self._listing.models.list(timeout=patience, extra_headers=self._headers)
             owners = {model.id: model.owned_by or "" async for model in listing}
             served = list(owners)
         except openai.APIStatusError as exc:
@@ -174,26 +163,8 @@ class TeacherClient:
         Raises:
             TransientTeacherError, FinalTeacherError: as `complete`.
         """
-        options: Any = {"headers": self._headers} if self._headers else {}
-        try:
-            # The typed methods spend more CPU on checking a body that is already right, and on
-            # building an answer of which three fields are read, than on everything else. The
-            # library's own time-out is one between two bytes; a slow drip must end as well.
-            async with asyncio.timeout(self._settings.timeout_s):
-                answer = await next(self._turn).post(
-                    path, body=body, cast_to=httpx2.Response, options=options
-                )
-        except TimeoutError as exc:
-            raise TransientTeacherError(
-                f"no answer within teacher.timeout_s = {self._settings.timeout_s:g} s",
-                overload=True,
-            ) from exc
-        except openai.APIStatusError as exc:
-            return _refused(exc)
-        except openai.APIError as exc:
-            overload = isinstance(exc, openai.APITimeoutError)
-            raise TransientTeacherError(_cause(exc), overload=overload) from exc
-        return bytes(answer.content)
+        answer = await self._poster.post(path, body)
+        return answer.content if 200 <= answer.status < 300 else _refused(answer)
 
 
 def _read(content: bytes) -> Completion:
@@ -234,22 +205,39 @@ def _count(record: Any, name: str) -> int | None:
     return value if isinstance(value, int) and value >= 0 else None
 
 
-def _refused(exc: openai.APIStatusError) -> Refusal:
-    status = exc.status_code
-    message = _message(exc)
+def _refused(answer: Answer) -> Refusal:
+    status = answer.status
+    code, message = _said(answer.content)
+    message = message or f"(status {status} and nothing else)"
     if status >= 500 or status in _TRANSIENT_STATUS:
-        overload = status in _OVERLOAD_STATUS
         raise TransientTeacherError(
-            f"{status} {message}", _retry_after(exc), overload=overload
-        ) from exc
-    kind = refusal_kind(f"{exc.code or ''} {message}") if status in (400, 413, 422) else None
+            f"{status} {message}",
+            _retry_after(answer.headers),
+            overload=status in _OVERLOAD_STATUS,
+        )
+    kind = refusal_kind(f"{code} {message}") if status in (400, 413, 422) else None
     if kind is not None:
         return Refusal(kind, message)
-    raise FinalTeacherError(f"the teacher answered {status}: {message}") from exc
+    raise FinalTeacherError(f"the teacher answered {status}: {message}")
 
 
-def _retry_after(exc: openai.APIStatusError) -> float | None:
-    headers = exc.response.headers
+def _said(content: bytes) -> tuple[str, str]:
+    """The code and the message of an error, as far as there are any."""
+    text = content.decode("utf-8", "replace")
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        body = None
+    error = body.get("error", body) if isinstance(body, dict) else body
+    code = error.get("code") if isinstance(error, dict) else None
+    message = error.get("message") if isinstance(error, dict) else error
+    if not isinstance(message, str) or not message:
+        # Servers that keep to no schema: what they said is better than the bare status.
+        message = " ".join(text.split())[:500]
+    return str(code or ""), message[:2000]
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
     for name, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
         value = headers.get(name)
         if value is None:
@@ -257,7 +245,7 @@ def _retry_after(exc: openai.APIStatusError) -> float | None:
         try:
             seconds = float(value) / per_second
         except ValueError:
-            return _seconds_until(str(value))
+            return _seconds_until(value)
         return max(0.0, seconds) if math.isfinite(seconds) else None
     return None
 
@@ -273,13 +261,7 @@ def _seconds_until(date: str) -> float | None:
 
 
 def _message(exc: openai.APIStatusError) -> str:
-    body = exc.body
-    inner = body.get("error", body) if isinstance(body, dict) else body
-    text = inner.get("message") if isinstance(inner, dict) else inner
-    if not isinstance(text, str) or not text:
-        # Servers that keep to no schema: what they said is better than the bare status.
-        text = " ".join(exc.response.text.split())[:500]
-    return text[:2000] or str(exc)
+    return _said(exc.response.content)[1] or str(exc)
 
 
 def _cause(exc: BaseException) -> str:
