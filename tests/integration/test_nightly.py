@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from store.run_directory import list_run_ids, read_state, runs_directory
-from tests.integration.conftest import TeacherFactory
 from tests.support import cli
 from tests.support.children import Child, start_child
 from tests.support.prefect_server import PATIENCE_S, wait_until
 from tests.support.runs import journal_of
 from tests.support.students import cut_model
+from tests.support.teachers import TeacherFactory
 
 PROFILE = """
 steps = ["self-instruct", "evol-instruct", "curate", "train"]
