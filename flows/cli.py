@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -72,6 +73,9 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(config.app, name="config")
 
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
 def main() -> None:
     """Run the command line; errors meant for people are printed without a traceback."""
     from flows import logs
@@ -88,6 +92,12 @@ def main() -> None:
         # `evoloom runs | head` is not an error; nothing more can be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as exc:
+        if exc.errno not in _NO_ROOM:
+            raise
+        where = f"{exc.filename}: " if exc.filename else ""
+        logs.tell_error(f"{where}{exc.strerror}. Make room, then try again", exit_code=1)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -211,7 +211,8 @@ def _open_progress(path: Path) -> FileIO:
             is_torn = file.read(1) != b"\n"
     progress = path.open("ab", buffering=0)
     if is_torn:
-        progress.write(b"\n")
+        with suppress(OSError):  # as in `log_progress`
+            progress.write(b"\n")
     return progress
 
 

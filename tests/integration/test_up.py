@@ -119,7 +119,7 @@ def test_down_leaves_nothing_and_its_runs_can_be_resumed(
 ) -> None:
     """The last of the module."""
     before = len(teacher.requests())
-    up.ask_for_run(teacher, "stopped", concurrency=4)
+    up.ask_for_run(teacher, "stopped", concurrency=1)  # it is to be at work still when told
     wait_for_more(teacher, 8)
     done = up.evoloom("down")
     assert done.returncode == 0, done.stderr
