@@ -75,11 +75,14 @@ class Follower(ABC):
         while not self.is_stopping:
             self._follow(self._begin)
             self._follow(self._child_is_gone)
-            if self.is_stopping or not self._is_to_start_again():
+            if self._is_over():
                 break
             self._forget_child()
         if isinstance(self.caught, Exception):  # a time limit, or a mistake in here
             raise self.caught
+
+    def _is_over(self) -> bool:
+        return self.is_stopping or not self._is_to_start_again()
 
     def _begin(self) -> bool:
         """Start the child. One that cannot be started is not tried again and again."""

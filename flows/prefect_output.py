@@ -16,7 +16,7 @@ def outlive_worker() -> None:
         return
     from rich.console import Console
 
-    Console.on_broken_pipe = _go_on_in_silence  # type: ignore[method-assign]
+    Console.on_broken_pipe = _go_on_in_silence  # type: ignore[assignment,method-assign]
 
 
 def _go_on_in_silence(console: object) -> None:
