@@ -133,12 +133,12 @@ def test_the_admin_key_of_a_file_opens_everything_until_another_takes_its_place(
     file = tmp_path / "secrets" / "api_admin_key"
     env = {"EVOLOOM_API__ADMIN_KEY_FILE": str(file)}
     texts = []
-    for _ in range(2):
+    for starts in (2, 1):  # a second start finds it
         file.unlink(missing_ok=True)
         make = ["sh", str(checkout / "scripts" / "make-secrets.sh"), str(file.parent)]
         subprocess.run(make, check=True)
         texts.append(file.read_text().strip())
-        for _ in range(2):  # a second start finds it
+        for _ in range(starts):
             # No loopback: the key is there before the address is checked.
             with serving(store, "--host", "0.0.0.0", env=env) as service:
                 answers = []

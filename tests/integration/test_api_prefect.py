@@ -14,6 +14,7 @@ from tests.support.workers import Worker
 QUICKLY = {key.replace(".", "__"): value for key, value in QUICK.items()}
 
 
+@pytest.mark.verify_api
 def test_a_run_is_a_flow_run_of_a_deployment_and_can_be_cancelled(
     store: Path, server: PrefectServer, scripted_teacher: TeacherFactory
 ) -> None:

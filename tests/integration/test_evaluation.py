@@ -209,6 +209,7 @@ def test_killed_and_started_again_nothing_is_asked_twice(store: Path) -> None:
     assert read_state(answers.parent).state == "completed"
 
 
+@pytest.mark.verify_student
 def test_sigterm_leaves_it_resumable(store: Path) -> None:
     line = command(*arguments(store, "--no-judge", "--quiet"))
     env = cli.environment({"OMP_NUM_THREADS": "2"})

@@ -67,6 +67,7 @@ def test_a_flow_run_makes_a_version_and_leaves_its_card(
     assert artifacts["curate-progress"]["description"].startswith("step 5 of 5, decontamination")
 
 
+@pytest.mark.verify_student
 def test_a_cancelled_flow_run_stops_its_judging_and_goes_on_later(
     server: PrefectServer, store: Path, tmp_path: Path, scripted_teacher: TeacherFactory
 ) -> None:

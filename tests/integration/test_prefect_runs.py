@@ -271,6 +271,7 @@ def test_without_an_answer_from_the_configured_server_nothing_starts(
     assert "Traceback" not in flow.errors()
 
 
+@pytest.mark.verify_operations
 def test_sigkill_of_the_server_does_not_stop_the_run(
     start_flow: Flow, server: PrefectServer, store: Path, scripted_teacher: TeacherFactory,
     undisturbed: Path,

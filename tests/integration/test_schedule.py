@@ -164,6 +164,7 @@ def test_a_worker_executes_what_a_schedule_has_due(
     assert len(schedules.listed()["self-instruct/each-minute"]["next"]) == 3
 
 
+@pytest.mark.verify_operations
 def test_flow_runs_of_different_schedules_wait_for_each_other_on_a_store(
     server: PrefectServer, worker: Worker, schedules: Schedules, store: Path, tmp_path: Path,
     scripted_teacher: TeacherFactory,
@@ -218,6 +219,7 @@ def test_cancelling_in_prefect_stops_the_run_and_it_can_be_resumed(
     assert len(set(keys)) == len(keys) == len(journal_of(store, run))
 
 
+@pytest.mark.verify_operations
 def test_a_nightly_goes_from_seeds_to_a_student_in_the_gpu_pool(
     server: PrefectServer, worker: Worker, schedules: Schedules, store: Path, tmp_path: Path,
     scripted_teacher: TeacherFactory,

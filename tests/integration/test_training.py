@@ -205,6 +205,7 @@ def assert_same_training(one: Path, other: Path, run_id: str = RUN) -> None:
         torch.testing.assert_close(value, weights[1][name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.verify_student
 def test_sigterm_ends_it_after_the_step_with_a_checkpoint(
     uninterrupted: Path, store: Path, base: Path, evoloom: InProcess
 ) -> None:

@@ -86,6 +86,7 @@ def test_whatever_is_killed_the_run_goes_on_by_itself(
     wait_until(lambda: up.flow_run_state(flow_run) == "COMPLETED", "Prefect knows of it")
 
 
+@pytest.mark.verify_operations
 def test_after_sigkill_of_everything_a_second_up_takes_the_run_up_again(
     up: Up, teacher: TeacherProcess, undisturbed: Path
 ) -> None:

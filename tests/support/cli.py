@@ -39,6 +39,9 @@ class InProcess:
         self._capsys.readouterr()
         with self._monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["evoloom", *arguments])
+            # Prefect, once set up, closes all handlers of logging; absl's then closes its stream
+            # unless that is today's stderr. It is the stderr of pytest, from before capsys.
+            patch.setattr("absl.logging.PythonHandler.close", lambda handler: None)
             for name, value in env.items():
                 patch.setenv(name, value)
             code = 0
