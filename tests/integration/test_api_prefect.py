@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from store.run_directory import read_state, runs_directory
 from tests.integration.conftest import TeacherFactory
 from tests.support.api import events, serving, settings, task, wait_for
