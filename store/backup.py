@@ -25,7 +25,8 @@ from pipeline.errors import UsageError
 from store import checked_lines
 from store.database import StoreBusyError, StoreError, fsync_file
 from store.live_copy import copy_live
-from store.run_directory import list_run_ids, runs_directory, spool_path
+from store.pruning import JOURNALS
+from store.run_directory import PRUNED, list_run_ids, runs_directory, spool_path
 from store.run_writer import JOURNAL
 from store.schema import evoloom_version, latest_version
 from store.service.database import service_path
@@ -153,10 +154,16 @@ def _copy_run(run_dir: Path, target: Path) -> None:
     target.mkdir(parents=True)
     ordered = [run_dir / "state.json", spool_path(run_dir), run_dir / JOURNAL]
     rest = sorted(path for path in _files(run_dir) if path not in ordered)
-    for path in [*(path for path in ordered if path.exists()), *rest]:
+    # Where the run is pruned meanwhile its journal goes, and before that comes the record of it.
+    for path in [*(path for path in ordered if path.exists()), *rest, run_dir / PRUNED]:
         copy = target / path.relative_to(run_dir)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, copy)
+        try:
+            shutil.copy2(path, copy)
+        except FileNotFoundError:
+            if path.name not in (*JOURNALS, PRUNED):
+                raise
+            continue
         fsync_file(copy)
     checked_lines.fsync_directory(target)
 

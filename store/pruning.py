@@ -29,8 +29,8 @@ from store.run_directory import (
 from store.run_writer import JOURNAL, taken
 from store.spool import read_batches
 
-_JOURNALS = (JOURNAL, ANSWERS)
-"""Of an evaluation, the students' answers are a journal of their own."""
+JOURNALS = (JOURNAL, ANSWERS)
+"""What pruning removes of a run. An evaluation has its students' answers in one of their own."""
 
 
 class JournalNeededError(EvoloomError):
@@ -88,7 +88,7 @@ def spooled_entries(run_dir: Path) -> Iterator[JournalEntry]:
 
 
 def _journals(run_dir: Path) -> list[Path]:
-    paths = (run_dir / name for name in _JOURNALS)
+    paths = (run_dir / name for name in JOURNALS)
     return [path for path in paths if path.exists()]
 
 

@@ -15,8 +15,9 @@ from store.backup import back_up, restore_hint, service_path
 from store.compacting import compact
 from store.database import StoreBusyError, StoreError, hold_closed
 from store.ingest import ingest
+from store.pruning import JOURNALS
 from store.rebuild import rebuild
-from store.run_directory import read_state, runs_directory, spool_path
+from store.run_directory import PRUNED, read_state, runs_directory, spool_path
 from store.snapshot import publish, read_snapshot, snapshot_link
 from store.spool import read_batches
 from tests.support.run_directories import SyntheticRun, write_run
@@ -199,6 +200,29 @@ class TestBackup:
         with pytest.raises(StoreError, match="No space left"):
             back_up(store, tmp_path / "b")
         assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "there.tar"]
+
+    @pytest.mark.parametrize("pruned_at", ["journal", "answers", "manifest.json"])
+    def test_a_run_that_is_pruned_meanwhile_is_copied_as_pruned(
+        self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pruned_at: str
+    ) -> None:
+        run_dir = runs_directory(store) / "first"
+        for name in JOURNALS:
+            (run_dir / name).write_bytes(b"answers")
+        copied = shutil.copy2
+
+        def prune_before(source: Path, target: Path) -> object:
+            if source == run_dir / pruned_at:  # as `prune_run` does: the record, then the journals
+                (run_dir / PRUNED).write_text("{}")
+                for name in JOURNALS:
+                    (run_dir / name).unlink()
+            return copied(source, target)
+
+        monkeypatch.setattr("store.backup.shutil.copy2", prune_before)
+        back_up(store, tmp_path / "backup")
+        copy = runs_directory(tmp_path / "backup" / store.name) / "first"
+        assert {"manifest.json", "spool", "state.json", PRUNED} <= {
+            path.name for path in copy.iterdir()
+        }
 
     def test_a_run_that_goes_on_meanwhile_is_copied_consistently(
         self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
