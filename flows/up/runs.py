@@ -53,9 +53,9 @@ def stop_runs(
 ) -> None:
     """Have workers and runs end with grace, and wait until they are gone.
 
-    A worker that gets SIGTERM passes it on to its flows, a flow to the process of its run; to that
-    process a second one means to drop what is in flight. So each is told by one only: here, where
-    nobody above it is told.
+    A worker that gets SIGTERM ends and leaves its flows alone; a flow passes it on to the process of
+    its run, to which a second one means to drop what is in flight. So each is told by one only: here,
+    where nobody above it is told but a worker.
 
     Args:
         workers: processes of workers, to be told too.
@@ -75,10 +75,10 @@ def stop_runs(
             say(f"stopping {len(runs)} processes of runs, within {grace_s + AFTER_GRACE_S:g} s")
             is_said = True
         for pid in sorted(left - told, key=lambda pid: pid not in workers):
-            if pid in told or processes.parent(pid) in left:
+            if pid in told or processes.parent(pid) in left - set(workers):
                 continue
             _send(pid, signal.SIGTERM)
-            told |= {pid} | _below(pid, left)
+            told |= {pid} if pid in workers else _below(pid, left)
         reap_orphans(others)
         time.sleep(_POLL_S)
 
