@@ -15,7 +15,12 @@ from typing import Any
 
 import pipeline
 from pipeline.errors import EvoloomError
-from pipeline.student.launching import END_FILE, STOP_FILE, launch_command
+from pipeline.student.launching import (
+    END_FILE,
+    STOP_FILE,
+    launch_command,
+    launch_environment,
+)
 from pipeline.student.planning import count_processes, find_device
 from pipeline.student.settings import TrainingSettings
 from pipeline.student.worker import OWNER_VARIABLE
@@ -42,13 +47,17 @@ def train_in_processes(
     settings_file = run_dir / ".settings.json"
     settings_file.write_text(settings.model_dump_json())
     command = launch_command(
-        run_dir, settings_file, count_processes(settings), find_device(), _free_port(),
-        progress_interval_s,
-    )  # fmt: skip
+        run_dir, settings_file, count_processes(settings), _free_port(), progress_interval_s
+    )
     progress = _Progress(run_dir / "progress.jsonl")
     root = str(Path(pipeline.__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, OWNER_VARIABLE: str(os.getpid()), "PYTHONPATH": path}
+    environment = {
+        **os.environ,
+        **launch_environment(find_device()),
+        OWNER_VARIABLE: str(os.getpid()),
+        "PYTHONPATH": path,
+    }
     with (run_dir / _LOG).open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,

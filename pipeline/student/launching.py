@@ -13,7 +13,7 @@ END_FILE = "end.json"
 
 
 def launch_command(
-    run_dir: Path, settings_file: Path, processes: int, device: str, port: int, interval_s: float
+    run_dir: Path, settings_file: Path, processes: int, port: int, interval_s: float
 ) -> list[str]:
     """The command that trains a run directory with several processes on this machine.
 
@@ -23,7 +23,8 @@ def launch_command(
     """
     return [
         *(sys.executable, "-P", "-m", "accelerate.commands.launch"),
-        *(["--cpu"] if device == "cpu" else ["--multi_gpu"]),
+        # Of one that is told `--cpu` it starts a single process; see `launch_environment`.
+        "--multi_gpu",
         *("--num_processes", str(processes), "--num_machines", "1"),
         *("--num_cpu_threads_per_process", "1", "--main_process_port", str(port)),
         # The dtype is the training's own to choose.
@@ -31,6 +32,11 @@ def launch_command(
         *("--module", "pipeline.student.worker"),
         *(str(run_dir), str(settings_file), str(interval_s)),
     ]
+
+
+def launch_environment(device: str) -> dict[str, str]:
+    """What the processes find in their environment: on CPUs, that they are to stay there."""
+    return {"ACCELERATE_USE_CPU": str(device == "cpu").lower()}
 
 
 def rank() -> int:
