@@ -97,6 +97,8 @@ def run_trl(part: str, rows: list[dict[str, str]], base: Path, folder: Path) -> 
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
+    from pipeline.student.planning import find_device
+
     def messages(row: dict[str, str]) -> dict[str, Any]:
         asked = f"{row['instruction']}\n{row['input']}" if row["input"] else row["instruction"]
         return {
@@ -121,7 +123,7 @@ def run_trl(part: str, rows: list[dict[str, str]], base: Path, folder: Path) -> 
         model=str(base),
         args=SFTConfig(
             output_dir=str(folder / part), num_train_epochs=1, report_to="none",
-            save_strategy="no", seed=SEED, **options, **model_options,
+            save_strategy="no", seed=SEED, use_cpu=find_device() == "cpu", **options, **model_options,
         ),
         train_dataset=Dataset.from_list([messages(row) for row in rows]),
         peft_config=LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, lora_dropout=0.05,
