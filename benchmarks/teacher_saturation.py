@@ -77,6 +77,7 @@ def profile(folder: Path, requests: int) -> dict[str, Any]:
         watched = watch(folder, port, requests, profile=folder / "profile")
     shares: Counter[str] = Counter()
     busiest: Counter[str] = Counter()
+    # typeshed does not know of `stats`, which is what the pages of pstats print.
     stats: dict[Any, Any] = pstats.Stats(str(folder / "profile")).stats  # type: ignore[attr-defined]
     for (file, _, function), (_, _, own_s, _, callers) in stats.items():
         if "select.epoll" in function or "method 'acquire' of '_thread" in function:

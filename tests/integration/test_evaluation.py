@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -297,24 +296,13 @@ def test_what_cannot_be_evaluated(evoloom: InProcess, store: Path) -> None:
 def test_the_flow_leaves_the_table_as_an_artifact(
     server: PrefectServer, store: Path, tmp_path: Path
 ) -> None:
-    code = (
-        "import json, sys; from flows.prefect_evaluation import evaluate_student; "
-        "print(evaluate_student(**json.loads(sys.argv[1])))"
-    )
     settings = {
         "store": {"path": str(store)},
         "evaluation": {"serving": "transformers", "judge": False, "user_oriented": False,
                        "limit": 2, "held_out_max_tokens": 8},
     }  # fmt: skip
     parameters = {"training": TRAINING, "settings": settings, "run_id": "eval-flow"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(parameters)],
-        cwd=cli.ROOT, env=cli.environment(server.environment()), capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout.strip()) == (0, "eval-flow"), done.stderr
-    (flow_run,) = (run for run in server.post("flow_runs/filter", {})
-                   if run["parameters"].get("run_id") == "eval-flow")  # fmt: skip
+    flow_run = server.execute("flows.prefect_evaluation:evaluate_student", parameters)
     artifacts = {item["key"]: item for item in server.of_flow_run("artifacts", flow_run)}
     text = artifacts["evaluate-student-report"]["data"]
     assert f"# Evaluation of {TRAINING}" in text
