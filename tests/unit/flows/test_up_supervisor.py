@@ -201,7 +201,7 @@ class TestFailedStart:
 
 
 class TestRunsInProgress:
-    """A worker passes SIGTERM on to what it has started; what it has not is told here."""
+    """A worker that ends leaves its flows alone: whoever is under one, or under nobody, is told here."""
 
     COUNTING = (
         "told = []\nsignal.signal(signal.SIGTERM, lambda number, frame: told.append(number))\n"
@@ -215,14 +215,13 @@ class TestRunsInProgress:
             "time.sleep(0.5)\n"
             "open(out, 'w').write(str(len(told)))\n"
         )
-        files = {kind: place.path / kind for kind in ("told-by-worker", "orphan")}
+        files = {kind: place.path / kind for kind in ("under-worker", "orphan")}
         starts = {kind: f"import os, signal, sys, time\nout = {str(path)!r}\n{run}"
                   for kind, path in files.items()}  # fmt: skip
         worker = (
             "import subprocess\n"
-            f"run = subprocess.Popen([sys.executable, '-c', {starts['told-by-worker']!r}])\n"
-            "def end(number, frame): run.send_signal(number); run.wait(); sys.exit()\n"
-            "signal.signal(signal.SIGTERM, end)\n"
+            f"run = subprocess.Popen([sys.executable, '-c', {starts['under-worker']!r}])\n"
+            "signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())\n"
             f"subprocess.Popen(['sh', '-c', '\"$0\" -c \"$1\" &', sys.executable, {starts['orphan']!r}])"
             ".wait()\n" + WELL + SLEEP
         )
@@ -232,7 +231,7 @@ class TestRunsInProgress:
 
         supervise(place, script, make(place, "worker", worker))
         assert {kind: path.read_text() for kind, path in files.items()} == {
-            "told-by-worker": "1", "orphan": "1",
+            "under-worker": "1", "orphan": "1",
         }  # fmt: skip
 
 
