@@ -80,7 +80,9 @@ def main() -> None:
     """Run the command line; errors meant for people are printed without a traceback."""
     from flows import logs
     from pipeline.errors import EvoloomError
+    from pipeline.threads import share_cores
 
+    share_cores()
     try:
         app()
     except EvoloomError as exc:

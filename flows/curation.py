@@ -17,6 +17,7 @@ from pipeline.curation.context import Context
 from pipeline.curation.running import OnStep
 from pipeline.errors import UsageError
 from pipeline.records import InstanceRow, InstructionRow
+from pipeline.threads import share_cores
 from store.database import check_store
 from store.dataset_rows import Collected, collect_accepted, content_hash
 from store.datasets import Created, check_name, write_version
@@ -63,6 +64,7 @@ def curate_dataset(
         InterruptedRunError: judging stopped; the same call goes on with it.
         EvoloomError: a step failed.
     """
+    share_cores()
     watcher = watcher or Watcher()
     store_path = settings.store.path
     check_store(store_path)

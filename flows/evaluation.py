@@ -53,6 +53,7 @@ from pipeline.student.evaluation.scoring import text_of
 from pipeline.student.records import read_examples
 from pipeline.teacher.places import TeacherPlace, connect
 from pipeline.teacher.served import ServedModel
+from pipeline.threads import share_cores
 from store.evaluations import KIND, RecordedAnswers
 from store.run_directory import is_run, read_manifest, read_pruned, read_state, runs_directory
 from store.run_writer import HeldRun, check_new_run, create_run
@@ -135,6 +136,7 @@ def resume_evaluation(
 
 
 def _hold_and_execute(run_id: str, settings: Settings, listener: Listener) -> EvaluationResult:
+    share_cores()
     store_path = settings.store.path
     logs.about(run_id=run_id, kind=KIND)
     listener.message(f"evaluation {run_id}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import threading
 import time
@@ -30,6 +29,7 @@ from pipeline.student.planning import TrainingPlan, count_processes, plan_traini
 from pipeline.student.records import write_examples
 from pipeline.student.trained import HELD_OUT, KIND, METRICS, RESULT, TRAIN
 from pipeline.teacher.weights import unpack_bundled_model
+from pipeline.threads import share_cores
 from store.run_directory import find_runs, is_run, read_manifest, read_state, runs_directory
 from store.run_writer import HeldRun, check_new_run, create_run
 
@@ -71,7 +71,7 @@ def start_training(
             into memory; nothing was started.
         EvoloomError: the training failed; its run directory says why.
     """
-    _share_cores()
+    share_cores()
     listener = listener or Listener()
     settings = resolve(flags, config_file).settings
     store_path = settings.store.path
@@ -108,7 +108,7 @@ def resume_training(
         UsageError: no such training, or a setting differs that the manifest pins.
         RunTakenError: another process executes it and `wait` is off.
     """
-    _share_cores()
+    share_cores()
     listener = listener or Listener()
     runs_dir = runs_directory(store_path)
     find_runs(runs_dir, [run_id])
@@ -124,12 +124,6 @@ def resume_training(
         else:
             end = _execute(run, settings, store_path, listener)
     return _result(store_path, run_id, end)
-
-
-def _share_cores() -> None:
-    """Let threads that wait give their core away; before torch is loaded, which reads it once. They
-    would spin, which halves the speed as soon as anything else runs on a core."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _with_preset(

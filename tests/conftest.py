@@ -13,9 +13,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from pipeline.threads import share_cores
+
 # A shared machine pauses a test at any time; no test is about that.
 settings.register_profile("evoloom", deadline=None)
 settings.load_profile("evoloom")
+
+# Before a test loads torch: other tests, and an engine, compute on the same cores.
+share_cores()
 
 _SKIPS = pytest.StashKey["Skips"]()
 

@@ -32,6 +32,17 @@ def test_any_other_is_a_defect_and_shows_where(
         InProcess(monkeypatch, capsys)("write")
 
 
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+def test_threads_of_torch_share_the_cores_where_nobody_says_otherwise(
+    given: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    if given is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    assert InProcess(monkeypatch, capsys)("config", "--help").code == 0
+    assert os.environ["OMP_WAIT_POLICY"] == (given or "PASSIVE")
+
+
 def _raising(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
     app = typer.Typer(pretty_exceptions_enable=False)
 
