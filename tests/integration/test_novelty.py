@@ -112,7 +112,7 @@ def compare_with_the_library(texts: list[str]) -> None:
 
 
 def test_real_texts_are_judged_as_the_library_judges_them(shared: Path) -> None:
-    compare_with_the_library(mixed(shared, 1000, 40))
+    compare_with_the_library(mixed(shared, 500, 20))
 
 
 @pytest.mark.verify_novelty
