@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import httpx2
-import openai
 
 from pipeline.records import Completion, Refusal, Usage
 from pipeline.run.requests import TeacherRequest
@@ -29,6 +28,8 @@ from pipeline.teacher.served import ServedModel
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    import openai
 
 # 408 and 409 are what proxies send for time-outs and conflicts that pass; 425 is 'too early'.
 _TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
@@ -49,19 +50,9 @@ class TeacherClient:
             stage: whose settings these are, where a stage has its own; for messages.
         """
         self._stage = stage
-        key = settings.api_key.get_secret_value() if settings.api_key else None
         self._settings = settings
         self.base_url = base_url
         self._poster = Poster(base_url, settings)
-        # Retries are the run's own, so that it can count, pause and stop.
-        self._listing = openai.AsyncOpenAI(
-            base_url=base_url,
-            api_key=key or "none",
-            max_retries=0,
-            timeout=httpx2.Timeout(settings.timeout_s, connect=min(settings.timeout_s, CONNECT_S)),
-        )
-        # The library wants a key in any case; without one of the user's no header is sent.
-        self._headers: Any = None if key else {"Authorization": openai.Omit()}
 
     async def __aenter__(self) -> TeacherClient:
         await self._poster.open()
@@ -74,7 +65,6 @@ class TeacherClient:
         traceback: TracebackType | None,
     ) -> None:
         await self._poster.close()
-        await self._listing.close()
 
     async def preflight(self) -> ServedModel:
         """Check endpoint, key and model before anything is started; returns the model.
@@ -83,11 +73,11 @@ class TeacherClient:
             TeacherSetupError: unreachable, key refused, model not served, or no model named where
                 the endpoint serves several.
         """
+        import openai  # a third of a second, which commands that ask nobody save
+
         wanted = self._settings.model
-        patience = min(self._settings.timeout_s, _PREFLIGHT_S)
         try:
-            listing = self._listing.models.list(timeout=patience, extra_headers=self._headers)
-            owners = {model.id: model.owned_by or "" async for model in listing}
+            owners = await self._list_models()
             served = list(owners)
         except openai.APIStatusError as exc:
             if exc.status_code in (401, 403):
@@ -133,6 +123,24 @@ class TeacherClient:
                 f"{', '.join(served[:10])}. Set {self._named('model')}"
             )
         return ServedModel(wanted, owners.get(wanted, ""))
+
+    async def _list_models(self) -> dict[str, str]:
+        """The models of `GET /models` with their owners."""
+        import openai
+
+        settings = self._settings
+        key = settings.api_key.get_secret_value() if settings.api_key else None
+        # The library wants a key in any case; without one of the user's no header is sent.
+        headers: Any = None if key else {"Authorization": openai.Omit()}
+        patience = httpx2.Timeout(
+            min(settings.timeout_s, _PREFLIGHT_S), connect=min(settings.timeout_s, CONNECT_S)
+        )
+        # Retries are the run's own, so that it can count, pause and stop.
+        async with openai.AsyncOpenAI(
+            base_url=self.base_url, api_key=key or "none", max_retries=0, timeout=patience
+        ) as client:
+            listing = client.models.list(extra_headers=headers)
+            return {model.id: model.owned_by or "" async for model in listing}
 
     def _setting(self, name: str) -> str:
         if self._stage is not None:

@@ -52,6 +52,7 @@ def test_a_run_is_a_flow_run_of_a_deployment_and_can_be_cancelled(
         wait_until(is_known, "the flow run's end")
 
 
+@pytest.mark.verify_api
 def test_a_worker_beside_the_service_executes_its_runs(
     store: Path, server: PrefectServer, scripted_teacher: TeacherFactory, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from tests.support.api import ServiceProcess, serving, settings
 from tests.support.run_directories import SyntheticRun, write_run
 from tests.support.stores import dump
 
-LIMITS = settings(api__query_timeout_s=2, api__query_memory_mb=128, api__query_max_rows=50,
+LIMITS = settings(api__query_timeout_s=1, api__query_memory_mb=128, api__query_max_rows=50,
                   api__query_max_bytes=100_000)  # fmt: skip
 
 

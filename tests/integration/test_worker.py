@@ -41,6 +41,7 @@ def test_every_flow_of_a_pool_can_be_loaded_and_names_itself() -> None:
     }
 
 
+@pytest.mark.verify_operations
 def test_a_worker_executes_a_run_that_was_asked_of_its_deployment(
     server: PrefectServer, scripted_teacher: TeacherFactory, store: Path, tmp_path: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_a_worker_executes_a_run_that_was_asked_of_its_deployment(
     assert {"generate", "classify", "instances"} <= stages
 
 
+@pytest.mark.verify_operations
 def test_the_gpu_pool_has_the_student(server: PrefectServer, tmp_path: Path) -> None:
     worker = Worker(server, "gpu", tmp_path)
     try:

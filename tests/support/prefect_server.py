@@ -67,10 +67,16 @@ class PrefectServer:
             self._process = None
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Ask its API; again, as Prefect's own client does, where its database is busy (503)."""
+        """Ask its API; again, as Prefect's own client does, where its database is busy (503). It may
+        wait for SQLite's lock longer than a client does: what only reads is then asked again."""
         until = time.monotonic() + PATIENCE_S
         while True:
-            answer = httpx.post(f"{self.url}/{path}", json=body, timeout=30)
+            try:
+                answer = httpx.post(f"{self.url}/{path}", json=body, timeout=30)
+            except httpx.ReadTimeout:
+                if not path.endswith("/filter") or time.monotonic() > until:
+                    raise
+                continue
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > until:
                 return answer.raise_for_status().json()
             time.sleep(1.0)
