@@ -72,6 +72,7 @@ def kill(up: Up, teacher: TeacherProcess, what: str, run_id: str) -> None:
 def test_the_run_goes_on_and_makes_the_same_bytes(
     up: Up, teacher: TeacherProcess, undisturbed: Path, what: str
 ) -> None:
+    wait_until(up.is_healthy, "what the last round has killed is there again")
     run_id = what.replace(" ", "-")
     asked = len(teacher.requests())
     flow_run = up.ask_for_run(teacher, run_id, concurrency=2)

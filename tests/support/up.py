@@ -85,7 +85,9 @@ class Up:
         return next(row for row in self.status()["services"] if row["name"] == name)
 
     def kill_service(self, name: str) -> None:
-        """SIGKILL to a service, and wait until the supervisor has noticed."""
+        """SIGKILL to a service, once there is one: it may be between two lives. Then wait until the
+        supervisor has noticed."""
+        wait_until(lambda: self.service(name)["pid"] is not None, f"{name} lives")
         before = self.service(name)
         os.kill(before["pid"], signal.SIGKILL)
         wait_until(lambda: self.service(name)["restarts"] > before["restarts"], f"{name} is missed")
