@@ -33,7 +33,7 @@ ABANDONED_AFTER_S = 15.0
 """How long nobody may have had a run: between the end of one process and the start of the next there
 is a moment."""
 _MOST_AN_HOUR = 10
-_NOT_AGAIN_S = 60.0
+_NOT_AGAIN_S = 20.0
 _PENDING_LIMIT_S = 120.0
 _KILLED = re.compile(r"status code: -(?!2\b|15\b)\d")
 """In the message of a crash: a signal that is none by which a flow is told to end."""
