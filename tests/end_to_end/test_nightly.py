@@ -21,6 +21,9 @@ target = 12
 [evol_instruct.settings.evol_instruct]
 rounds = 1
 limit = 6
+truncated_responses = "keep"
+evolution.completions.max_tokens = 80
+response.completions.max_tokens = 80
 [curate]
 dataset = "nightly"
 recipe = "plain.toml"
