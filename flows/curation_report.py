@@ -52,15 +52,16 @@ class _Watch:
         self._head = f"step {number} of {steps}, {name}"
         self._before, self._of_step = (number - 1) / steps, 1 / steps
         share = done / of if of else 1.0
-        self._tell(f"{self._head}: {done:,} of {of:,}", self._before + share * self._of_step)
+        share = self._before + share * self._of_step
+        self._tell(f"{self._head}: {done:,} of {of:,}", share, is_last=done == of)
 
     def _judging(self, record: dict[str, Any]) -> None:
         share = self._before + self._of_step * record["share_done"]
         self._tell(f"{self._head}: {line(record)}", share)
 
-    def _tell(self, text: str, share: float) -> None:
+    def _tell(self, text: str, share: float, *, is_last: bool = False) -> None:
         name, at = self._told
-        if name == self._head and time.monotonic() - at < _EVERY_S:
+        if not is_last and name == self._head and time.monotonic() - at < _EVERY_S:
             return
         self._told = (self._head, time.monotonic())
         record = {"state": self._head, "text": text, "share_done": round(share, 6)}

@@ -70,6 +70,12 @@ def _print_doubts(models: Mapping[str, str], settings: Settings) -> None:
         typer.echo("no prices are set (prices.prompt, prices.completion, per million tokens)")
     elif unpriced:
         typer.echo(f"no price is set for the models of {', '.join(unpriced)}: they count as free")
+    unused = sorted(set(prices.models) - set(models.values()))
+    if unused:
+        typer.echo(
+            f"no stage asks a model named {', '.join(unused)}: what prices.models says of it counts for "
+            "nothing"
+        )
     unnamed = [stage for stage, model in models.items() if not model]
     if unnamed and prices.models:
         typer.echo(

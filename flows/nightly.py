@@ -230,8 +230,8 @@ def _check_same(run_id: str, then: Mapping[str, Any], now: Mapping[str, Any]) ->
     for key in sorted({*before, *after}):
         if before.get(key) != after.get(key):
             raise UsageError(
-                f"{key} is {_shown(after.get(key))}, but nightly {run_id} was begun with "
-                f"{_shown(before.get(key))}. Leave it as it was to go on, or name another run id"
+                f"{key} is {_shown(after.get(key))}, but was {_shown(before.get(key))} when nightly "
+                f"{run_id} was begun. Leave it as it was to go on, or name another run id"
             )
 
 

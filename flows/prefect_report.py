@@ -25,6 +25,11 @@ def ending(store_path: Path, run_id: str, end: RunEnd) -> str:
             "than asked for; what there is can be exported. A higher run.ceiling, a better teacher "
             "or more seeds give more"
         )
+    if end.reason == "cap":
+        return (
+            f"run {run_id} stands at its cap (caps.tokens or caps.cost). {command[:-1]} --set "
+            "caps.cost=AMOUNT`, or caps.tokens, with a higher one goes on where it stopped"
+        )
     why = f"{end.reason}: {end.error}".replace("RUN", run_id) if end.error else end.reason
     return (
         f"run {run_id} was interrupted ({why}). Nothing that was paid for is lost: {command}, a retry "

@@ -96,7 +96,8 @@ def configured_server() -> str:
     if url is None:
         raise UsageError(
             "no Prefect server is configured: set PREFECT_API_URL, such as "
-            "http://127.0.0.1:4200/api for the one that `prefect server start` starts"
+            "http://127.0.0.1:4200/api for the one that `evoloom up --detach` or `prefect server start` "
+            "starts"
         )
     _check(url)
     return url
@@ -124,8 +125,9 @@ def _check(url: str) -> None:
         problem = client.api_healthcheck()
     if problem is not None:
         raise UsageError(
-            f"Prefect's server at {url} does not answer ({problem}). Start it (`prefect server "
-            "start`), correct PREFECT_API_URL, or unset it and leave out --prefect to run without"
+            f"Prefect's server at {url} does not answer ({problem}). Start one (`evoloom up "
+            "--detach`, `prefect server start`) or correct PREFECT_API_URL; where that is unset, "
+            "commands that can do without a server do so"
         ) from problem
 
 

@@ -123,7 +123,8 @@ class NightlyProfile(Profile):
                 and getattr(self, section_of(step)) != type(getattr(self, section_of(step)))()
             ):
                 raise ValueError(
-                    f"[{section_of(step)}] is given, but {step} is not among the steps"
+                    f"[{section_of(step)}] is given, but {step} is not among the steps: "
+                    f"leave the table out, or add {step} to steps"
                 )
         return self
 
@@ -194,7 +195,7 @@ def load_profile(
     folder = path.parent if path else Path()
     for table in (values, values.get("curate")):
         if isinstance(table, dict) and "recipe" in table:
-            _take_in_recipe(table, folder)
+            _take_in_recipe(table, folder, where)
     return read_profile(flow, values, where)
 
 
@@ -228,12 +229,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"profile {path}: not valid TOML: {exc}") from exc
 
 
-def _take_in_recipe(table: dict[str, Any], folder: Path) -> None:
+def _take_in_recipe(table: dict[str, Any], folder: Path, where: str) -> None:
     recipe = table["recipe"]
     if not isinstance(recipe, str) or "recipe_text" in table:
         return
     file = folder / recipe
-    load_recipe(str(file) if file.is_file() else recipe)
+    try:
+        load_recipe(str(file) if file.is_file() else recipe)
+    except UsageError as exc:
+        raise UsageError(f"{where}: {exc}") from exc
     if file.is_file():
         table |= {"recipe": file.stem, "recipe_text": file.read_text("utf-8")}
 

@@ -24,6 +24,7 @@ def print_pruning(
             "dry_run": dry_run,
             "pruned": [asdict(run) for run in report.pruned],
             "kept": [asdict(run) for run in report.kept],
+            "without_journal": report.without_journal,
             "freed_bytes": report.freed_bytes,
         }
         print(json.dumps(value, ensure_ascii=False, default=_utc))
@@ -44,6 +45,10 @@ def prune_lines(report: PruneReport, *, dry_run: bool, are_named: bool) -> list[
     ]
     lines += [f"{run.run_id}: kept: {run.message}" for run in report.kept
               if are_named or run.why not in _COUNTED]  # fmt: skip
+    if are_named:
+        lines += [
+            f"{run_id}: has no journal, or gave it up before" for run_id in report.without_journal
+        ]
     counts = Counter(str(run.why) for run in report.kept)
     said = {"young": "younger", "resumable": "to be resumed"}
     kept = [f"{counts[why]} {text}" for why, text in said.items() if counts[why]]

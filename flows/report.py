@@ -58,6 +58,13 @@ def finish(result: RunResult, store_path: Path, *, as_json: bool) -> None:
     if error is not None:
         command = f"`evoloom resume {result.run_id}{_store_flag(store_path)}"
         logs.tell_error(str(error).replace("`evoloom resume RUN", command), state=result.end.state)
+    elif result.end.reason == "cap":
+        logs.tell_error(
+            f"run {result.run_id} stands at its cap (caps.tokens or caps.cost); `evoloom resume "
+            f"{result.run_id}{_store_flag(store_path)} --set caps.cost=AMOUNT`, or caps.tokens, with a "
+            "higher one goes on where it stopped",
+            state="interrupted",
+        )
     elif result.end.state == "interrupted":
         logs.tell_error(
             f"run {result.run_id} was interrupted ({result.end.reason}); `evoloom resume "
@@ -72,7 +79,7 @@ def finish(result: RunResult, store_path: Path, *, as_json: bool) -> None:
             state="ceiling",
         )
     elif not as_json and detail.manifest.kind not in _REPORTERS:
-        _print_next(result.run_id, store_path)
+        _print_next(result.run_id, store_path, can_rederive=detail.summary.pruned_at is None)
     raise typer.Exit(exit_code(result.end))
 
 
@@ -277,12 +284,13 @@ def _print_usage(detail: RunDetail) -> None:
         typer.echo(f"cost: {whole.cost:.4f}{each}")
 
 
-def _print_next(run_id: str, store_path: Path) -> None:
+def _print_next(run_id: str, store_path: Path, *, can_rederive: bool) -> None:
     store = _store_flag(store_path)
     typer.echo("\ntry next")
     typer.echo(f"  evoloom export {run_id}{store} --format alpaca --out dataset.jsonl")
     typer.echo(f"  evoloom runs show {run_id}{store}")
-    typer.echo(f"  evoloom rederive {run_id}{store} --set novelty.threshold=0.5")
+    if can_rederive:
+        typer.echo(f"  evoloom rederive {run_id}{store} --set novelty.threshold=0.5")
     typer.echo(f"  evoloom run evol-instruct --source {run_id}{store} --rounds 2 --limit 10")
 
 

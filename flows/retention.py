@@ -53,10 +53,12 @@ class KeptRun:
 
 @dataclass(frozen=True, slots=True)
 class PruneReport:
-    """What a pruning did. Runs that have no journal, or gave it up before, are in neither list."""
+    """What a pruning did."""
 
     pruned: tuple[PrunedRun, ...]
     kept: tuple[KeptRun, ...]
+    without_journal: tuple[str, ...] = ()
+    """Runs that have none: they ask nobody, as an import or a training, or were pruned before."""
 
     @property
     def freed_bytes(self) -> int:
@@ -100,21 +102,26 @@ def prune(
         dry_run: remove nothing, and tell what would be.
 
     Raises:
-        UsageError: there is no such run.
+        UsageError: there is no such run, or no such store.
         EvoloomError: the disk does not take the note of it; what was pruned before stays so.
     """
     runs_dir = runs_directory(store_path)
+    if not runs_dir.is_dir() and not store_path.exists():
+        raise UsageError(f"store {store_path}: there is no such store")
     find_runs(runs_dir, run_ids)
     now = datetime.now(UTC).replace(tzinfo=None)
     pruned: list[PrunedRun] = []
     kept: list[KeptRun] = []
+    without: list[str] = []
     for run_id in dict.fromkeys(run_ids or list_run_ids(runs_dir)):
         found = _prune(runs_dir / run_id, now, older_than, dry_run=dry_run)
         if isinstance(found, PrunedRun):
             pruned.append(found)
         elif found is not None:
             kept.append(found)
-    return PruneReport(tuple(pruned), tuple(kept))
+        else:
+            without.append(run_id)
+    return PruneReport(tuple(pruned), tuple(kept), tuple(without))
 
 
 def _prune(

@@ -139,8 +139,9 @@ def checked_cron(cron: str, timezone: str) -> CronSchedule:
                 "Europe/Berlin or UTC"
             ) from exc
         raise UsageError(
-            f"--cron {cron!r}: five fields are expected, minute, hour, day of the month, month and "
-            "day of the week, such as '0 0 * * *' for every midnight"
+            f"--cron {cron!r}: five fields are expected, minute (0-59), hour (0-23), day of the "
+            "month (1-31), month (1-12) and day of the week (0-7), such as '0 0 * * *' for every "
+            "midnight"
         ) from exc
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
 from flows.options import JsonOption, SetOption, StoreOption
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from flows.schedules import Schedule
 
 app = typer.Typer(help="Schedules on a Prefect server.", no_args_is_help=True)
@@ -50,6 +53,7 @@ def add(
 
     Flow runs of schedules on the same store wait for each other (setting schedule.runs_per_store).
     """
+    from flows.deployments import workers_online
     from flows.options import flags
     from flows.profiles import by_section
     from flows.schedules import add_schedule
@@ -62,8 +66,9 @@ def add(
     typer.echo(
         f"{made.full_name}: {made.cron} {made.timezone}, pool {made.pool}, store {made.store}"
     )
-    typer.echo(f"next: {', '.join(map(_time, made.next))}")
-    typer.echo(f"\nneeds a worker: evoloom worker --pool {made.pool}")
+    typer.echo(f"next: {', '.join(_local(at, made) for at in made.next)}")
+    if not workers_online(made.pool):
+        typer.echo(f"\nneeds a worker: evoloom worker --pool {made.pool}")
 
 
 @app.command("list")
@@ -149,8 +154,13 @@ def _set_paused(name: str, *, paused: bool, as_json: bool) -> None:
     if as_json:
         _print_json([changed])
     else:
-        when = "paused" if changed.is_paused else f"next {_time(changed.next[0])}"
+        when = "paused" if changed.is_paused else f"next {_local(changed.next[0], changed)}"
         typer.echo(f"{changed.full_name}: {when}")
+
+
+def _local(at: datetime, schedule: Schedule) -> str:
+    """A time in the schedule's own time zone."""
+    return f"{at.astimezone(ZoneInfo(schedule.timezone)):%Y-%m-%d %H:%M %Z}"
 
 
 def _time(at: object) -> str:

@@ -99,9 +99,15 @@ def _show(place: Place, *, as_json: bool) -> None:
         for name, address in value["addresses"].items():
             typer.echo(f"  {name:<12} {address}")
         for row in value["services"]:
-            again = f", started again {row['restarts']} times" if row["restarts"] else ""
+            again = _times(row["restarts"])
             why = f" ({row['message']})" if row["message"] else ""
             pid = f", process {row['pid']}" if row["pid"] else ""
             typer.echo(f"  {row['name']:<12} {row['state']}{pid}{again}{why}")
     if value["state"] != "up" or any(row["state"] != "healthy" for row in value["services"]):
         raise typer.Exit(1)
+
+
+def _times(restarts: int) -> str:
+    if not restarts:
+        return ""
+    return ", started again " + ("once" if restarts == 1 else f"{restarts} times")

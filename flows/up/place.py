@@ -161,10 +161,7 @@ class Place:
         Raises:
             UsageError: it is taken.
         """
-        path = self.path / "ports.json"
-        kept: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
-            kept = json.loads(path.read_text())
+        path, kept = self._ports()
         chosen = wanted or int(kept.get(name, 0))
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -178,6 +175,23 @@ class Place:
             found = int(probe.getsockname()[1])
         write_json(path, {**kept, name: found})
         return found
+
+    def is_own(self, url: str, name: str, wanted: int) -> bool:
+        """Whether an address is the one that `port` gave a service at the last `up`, and would give
+        again, and nothing answers there."""
+        _, kept = self._ports()
+        port = kept.get(name)
+        if port is None or wanted not in (0, port) or f"://127.0.0.1:{port}/" not in f"{url}/":
+            return False
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) != 0
+
+    def _ports(self) -> tuple[Path, dict[str, Any]]:
+        path = self.path / "ports.json"
+        kept: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            kept = json.loads(path.read_text())
+        return path, kept
 
 
 class StartFailedError(EvoloomError):

@@ -181,5 +181,8 @@ class Supervised:
 
 
 def _ended(code: int, line: str) -> str:
+    # What it said last has nothing to do with these.
+    if -code in (signal.SIGKILL, signal.SIGTERM):
+        return f"was killed by {signal.Signals(-code).name}"
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     return how + (f" ({line[:300]})" if line else "")

@@ -131,6 +131,8 @@ def _plan(wanted: Wanted) -> Plan:
     settings, place = wanted.settings, wanted.place
     url = configured_url()
     prefect_port = None
+    if url is not None and place.is_own(url, "prefect", wanted.prefect_port):
+        url = None  # exported for the `evoloom up` before this one, whose server is gone
     if url is None:
         prefect_port = place.port("prefect", wanted.prefect_port, "--prefect-port")
         url = f"http://127.0.0.1:{prefect_port}/api"

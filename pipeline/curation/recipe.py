@@ -71,8 +71,8 @@ def load_recipe(name: str) -> Recipe:
     names = _bundled_names()
     if name not in names:
         raise UsageError(
-            f"recipe {name!r}: no such file, and no recipe that comes with evoloom"
-            f"{_near(name, names)}; these are {', '.join(names)}"
+            f"recipe {name!r}: no such file, and none of those that come with evoloom, "
+            f"{', '.join(names)}{_near(name, names)}"
         )
     return parse_recipe(_bundled_text(name), f"bundled recipe {name}", name, Path())
 

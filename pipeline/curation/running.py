@@ -40,6 +40,7 @@ def run_recipe(
 
         tell(0, len(kept))
         outcome = step.apply(kept, replace(context, on_progress=tell))
+        tell(len(kept), len(kept))
         _check(kept, outcome, step.step)
         reports.append(
             StepReport(

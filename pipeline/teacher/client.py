@@ -95,9 +95,7 @@ class TeacherClient:
             ) from exc
         except openai.APIError as exc:
             raise TeacherUnreachableError(
-                f"teacher {self.base_url}: not reachable ({_cause(exc)}); start it, or set "
-                f"{self._setting('base_url')} to where it is, or unset that to use "
-                + ("the teacher's" if self._stage else "the local engine")
+                f"teacher {self.base_url}: not reachable ({_cause(exc)}); start it, or {self._way_out()}"
             ) from exc
         except (ValueError, TypeError, AttributeError) as exc:
             raise TeacherSetupError(
@@ -146,6 +144,12 @@ class TeacherClient:
         if self._stage is not None:
             return f"teacher.stages.{self._stage}.{name}"
         return f"EVOLOOM_TEACHER__{name.upper()}"
+
+    def _way_out(self) -> str:
+        if self._stage is None and self._settings.endpoints:
+            return "correct teacher.endpoints, or leave it out to use the local engine"
+        other = "the teacher's" if self._stage else "the local engine"
+        return f"set {self._setting('base_url')} to where it is, or unset that to use {other}"
 
     def _named(self, name: str) -> str:
         return (

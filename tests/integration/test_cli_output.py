@@ -247,6 +247,9 @@ class TestSettingsInARun:
     def test_caps_and_resume_with_a_higher_one(self, evoloom, teacher, cap):
         value = self.run(evoloom, teacher, cap, "prices.prompt=1", "prices.completion=1", code=75)
         assert (value["state"], value["reason"]) == ("interrupted", "cap")
+        again = evoloom("resume", "r", "--quiet", "--set", cap, EVOLOOM_TEACHER__BASE_URL=teacher)
+        assert again.code == 75
+        assert "stands at its cap" in again.err and "--set caps.cost=AMOUNT`" in again.err
         higher = cap.split("=")[0] + "=100000"
         ended = evoloom(
             "resume", "r", "--quiet", "--set", higher, EVOLOOM_TEACHER__BASE_URL=teacher

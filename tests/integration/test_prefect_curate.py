@@ -65,6 +65,7 @@ def test_a_flow_run_makes_a_version_and_leaves_its_card(
     assert "report.html" in artifacts["curate-page"]["data"]
     assert {"evoloom", "curate", f"dataset:{version}"} <= set(flow_run["tags"])
     assert artifacts["curate-progress"]["description"].startswith("step 5 of 5, decontamination")
+    assert artifacts["curate-progress"]["data"] == 100
 
 
 @pytest.mark.verify_student

@@ -207,6 +207,7 @@ class TestAfterwards:
         ended = evoloom("resume", runs.RUN, "--store", str(pruned))
         assert ended.code == 0, ended.err
         assert "it is done" in ended.err
+        assert "evoloom export" in ended.out and "evoloom rederive" not in ended.out
         assert not has_journal(pruned)
         given_up = evoloom("resume", runs.RUN, "--give-up", "classify/3.1", "--store", str(pruned))
         assert given_up.code == 2
@@ -269,6 +270,20 @@ class TestCommand:
         ages = {"90m": timedelta(minutes=90), "12h": timedelta(hours=12), "2w": timedelta(days=14),
                 "0.5d": timedelta(hours=12), "30d": AGE}  # fmt: skip
         assert {text: parse_age(text) for text in ages} == ages
+
+    def test_a_named_run_without_a_journal_is_named(self, pruned: Path, evoloom: InProcess) -> None:
+        done = evoloom("prune", "--older-than", "0m", runs.RUN, "--store", str(pruned))
+        assert (done.code, done.out.splitlines()[0]) == (
+            0, f"{runs.RUN}: has no journal, or gave it up before",
+        )  # fmt: skip
+        assert prune(pruned, AGE).without_journal == (runs.RUN,)
+
+    def test_a_store_that_is_not_there_is_a_usage_error(
+        self, tmp_path: Path, evoloom: InProcess
+    ) -> None:
+        done = evoloom("prune", "--older-than", "1d", "--store", str(tmp_path / "nope.duckdb"))
+        assert done.code == 2
+        assert "nope.duckdb: there is no such store" in done.err
 
     def test_an_unknown_run_is_a_usage_error(self, old: Path) -> None:
         with pytest.raises(UsageError, match="no run 'nobody'"):

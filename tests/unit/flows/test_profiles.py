@@ -83,7 +83,7 @@ def test_a_recipe_file_is_read_in_and_a_wrong_one_named(tmp_path: Path) -> None:
     assert profile.curate.recipe == "mine"
     assert profile.curate.recipe_text == (tmp_path / "mine.toml").read_text()
     path.write_text('[curate]\nrecipe = "other"\n')
-    with pytest.raises(UsageError, match="no recipe that comes with evoloom"):
+    with pytest.raises(UsageError, match="none of those that come with evoloom"):
         load_profile("nightly", path)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from flows.schedules import limit_name, next_times
+from flows.commands.schedule import _local
+from flows.schedules import Schedule, limit_name, next_times
 from tests.support.cli import InProcess, clean
 
 
@@ -48,6 +50,13 @@ def test_next_times_are_those_of_the_time_zone() -> None:
     times = next_times("30 6 * * *", "Asia/Kolkata")  # no summer time: 01:00 UTC all year
     assert [(time.hour, time.minute) for time in times] == [(1, 0)] * 3
     assert sorted(times) == list(times)
+
+
+def test_a_time_is_told_in_the_time_zone_of_its_schedule() -> None:
+    schedule = Schedule(
+        "nightly", "night", "cpu", "0 0 * * *", "Europe/Berlin", False, "s.duckdb", 1, (), None
+    )
+    assert _local(datetime(2026, 11, 27, 23, tzinfo=UTC), schedule) == "2026-11-28 00:00 CET"
 
 
 def test_each_store_has_a_limit_of_its_own() -> None:

@@ -134,7 +134,7 @@ class TestDeath:
             assert state_of(place, "one")[1] != pid
 
         said = supervise(place, script, make(place, "one", WELL + SLEEP))
-        assert any("one: was killed by SIGKILL" in line for line in said)
+        assert any("one: was killed by SIGKILL;" in line for line in said)
 
     def test_what_hangs_is_killed_and_started_again(self, place: Place) -> None:
         code = WELL + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEP
@@ -247,6 +247,24 @@ class TestPlace:
         port = place.port("prefect", 0, "--prefect-port")
         assert place.port("prefect", 0, "--prefect-port") == port
         assert place.port("api", 0, "--port") != port
+
+    def test_the_address_that_the_last_up_told_is_its_own_while_nobody_answers(
+        self, place: Place
+    ) -> None:
+        import socket
+
+        port = place.port("prefect", 0, "--prefect-port")
+        url = f"http://127.0.0.1:{port}/api"
+        assert place.is_own(url, "prefect", 0)
+        assert place.is_own(url, "prefect", port)
+        assert not place.is_own(url, "prefect", port + 1)
+        assert not place.is_own(f"http://127.0.0.1:{port}1/api", "prefect", 0)
+        assert not place.is_own(url, "api", 0)
+        with socket.socket() as somebody:
+            somebody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            somebody.bind(("127.0.0.1", port))
+            somebody.listen()
+            assert not place.is_own(url, "prefect", 0)
 
     def test_a_port_that_is_taken_is_named(self, place: Place) -> None:
         import socket

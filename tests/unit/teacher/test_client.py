@@ -436,6 +436,16 @@ class TestPreflight:
         with pytest.raises(TeacherSetupError, match=r"127.0.0.1:9/v1: not reachable .*start it"):
             asyncio.run(use())
 
+    def test_nobody_there_of_several(self):
+        settings = TeacherSettings(endpoints=("http://127.0.0.1:9/v1", "http://127.0.0.1:19/v1"))
+
+        async def use() -> None:
+            async with TeacherClient("http://127.0.0.1:9/v1", settings) as client:
+                await client.preflight()
+
+        with pytest.raises(TeacherSetupError, match=r"not reachable .*correct teacher\.endpoints"):
+            asyncio.run(use())
+
 
 class TestRetryWaits:
     """How long the sender waits between two attempts: `retry_base_s`, `retry_max_s`."""
