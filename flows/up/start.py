@@ -19,9 +19,12 @@ from flows.up.services import Plan, services_of
 from flows.up.supervisor import UpSupervisor, stamped
 from pipeline.config import DEFAULT_FILE, PREFIX, Settings
 from pipeline.errors import EvoloomError, UsageError
+from pipeline.teacher.engine import engine_status
+from pipeline.teacher.engine_settings import EngineSettings
 
 Say = Callable[[str], None]
 _POLL_S = 0.1
+_ENGINE_END_S = 60.0
 
 
 class DetachedFailedError(EvoloomError):
@@ -70,9 +73,24 @@ def start(wanted: Wanted, say: Say) -> None:
                     place, services_of(plan), plan.addresses(), wanted.settings.run.grace_s, tell
                 )
                 supervisor.run(lambda: _announce(plan, tell))
+                if plan.has_teacher:
+                    _await_engine(wanted.settings.engine, tell)
         except EvoloomError as exc:
             log.write(stamped(f"evoloom: {exc}") + "\n")
             raise
+
+
+def _await_engine(settings: EngineSettings, tell: Say) -> None:
+    """The engine ends some seconds after its last user: nothing is to be left when we are gone. One
+    that others use goes on."""
+    deadline = time.monotonic() + _ENGINE_END_S
+    while (status := engine_status(settings)).state == "stopping" or (
+        status.running and status.users == 0
+    ):
+        if time.monotonic() > deadline:
+            tell(f"the engine is still ending; its log is {status.log_path}")
+            return
+        time.sleep(_POLL_S)
 
 
 def start_detached(wanted: Wanted, say: Say) -> None:
