@@ -102,7 +102,7 @@ def test_a_nightly_that_is_stopped_goes_on_at_the_step_it_was_at(
 
     other = start(store, profile, *address, "--set", "run.seed=6")
     assert end_of(other) == 2
-    assert "settings: run.seed is 6, but nightly night was begun with 5" in other.errors()
+    assert "settings: run.seed is 6, but was 5 when nightly night was begun" in other.errors()
 
     profile.unlink()
     again = start_child(store.parent, "run", "nightly", "--run-id", "night", "--store", store,
