@@ -6,6 +6,7 @@ test that stops running is noticed.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,11 @@ settings.load_profile("evoloom")
 
 # Before a test loads torch: other tests, and an engine, compute on the same cores.
 share_cores()
+
+# A shell without job control starts what it puts into the background with SIGINT ignored, and so are
+# all that it starts: tests that send one would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SKIPS = pytest.StashKey["Skips"]()
 
