@@ -64,6 +64,7 @@ def test_classification_mode_takes_the_output_first_path(engine: Engine, tmp_pat
         evoloom(
             "run", "self-instruct", "--target", "2", "--seed", str(seed), "--run-id", run_id,
             "--set", "self_instruct.classification_seeds_only=true",
+            "--set", "self_instruct.input_first.completions.max_tokens=60",
             "--set", "self_instruct.output_first.completions.max_tokens=60", cwd=tmp_path,
         )  # fmt: skip
         journal = tmp_path / "evoloom.duckdb.runs" / run_id / "journal"
