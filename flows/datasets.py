@@ -86,7 +86,7 @@ def export_dataset(
             return read_card(runs_dir, run_id)
         return storable(run_card(run, rows))
 
-    known: ExportFormat = format  # type: ignore[assignment]  # checked there
+    known: ExportFormat = format  # type: ignore[assignment]  # `export_run` refuses any other
     return export_run(
         runs_dir / run_id, known, out, validation=validation, split_seed=split_seed, card=write_card
     )
