@@ -12,7 +12,8 @@ What counts is response tokens a second, those that the loss is taken on: all pa
 The first step, which warms caches, is not counted. Padding is the share of computed tokens that are
 none. Packing needs FlashAttention: on a GPU with it a part `packed` is added.
 
-    python -m benchmarks.training [--examples 96] [--repeats 1] [--base FOLDER] [--out FILE]
+    python -m benchmarks.training [--examples 96] [--repeats 1] [--base FOLDER] [--data FILE]
+                                  [--out FILE]
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.student.records import Example
 
 ROOT = Path(__file__).resolve().parents[1]
 ALPACA = ROOT.parent / "shared" / "data" / "alpaca" / "alpaca_data_52002.jsonl.gz"
@@ -44,9 +48,9 @@ OWN_PARTS: dict[str, dict[str, Any]] = {
 }
 
 
-def draw_examples(count: int) -> list[dict[str, str]]:
-    """Rows of Alpaca that have an output."""
-    with gzip.open(ALPACA, "rt", encoding="utf-8") as file:
+def draw_examples(count: int, data: Path | None = None) -> list[dict[str, str]]:
+    """Rows of Alpaca, or of another file of such rows, that have an output."""
+    with data.open(encoding="utf-8") if data else gzip.open(ALPACA, "rt", encoding="utf-8") as file:
         rows = [row for row in map(json.loads, file) if row["output"].strip()]
     return random.Random(SEED).sample(rows, count)
 
@@ -133,27 +137,39 @@ def run_trl(part: str, rows: list[dict[str, str]], base: Path, folder: Path) -> 
     return clock.figures()
 
 
-def run_own(part: str, rows: list[dict[str, str]], base: Path, folder: Path) -> dict[str, Any]:
-    """The same by evoloom's trainer, from a run directory as `evoloom train` writes it."""
-    from pipeline.student import loop
+def write_run(
+    run_dir: Path, rows: list[dict[str, str]], base: Path, *, held_out: int = 1, dtype: str = "auto",
+    method: str = "lora", method_settings: dict[str, Any] | None = None,
+) -> tuple[list[Example], list[Example]]:  # fmt: skip
+    """A training's run directory as `evoloom train` writes it; returns both sides of the split."""
     from pipeline.student.records import Example, write_examples
-    from pipeline.student.settings import TrainingSettings
-    from pipeline.student.training import train
 
     examples = [
         Example(str(number), str(number), row["instruction"], row["input"], row["output"])
         for number, row in enumerate(rows)
     ]
-    run_dir = folder / part
     run_dir.mkdir()
-    (run_dir / "train.jsonl").write_bytes(write_examples(examples))
-    (run_dir / "held_out.jsonl").write_bytes(write_examples(examples[:1]))
+    sides = (examples[:-held_out], examples[-held_out:])
+    for name, side in zip(("train.jsonl", "held_out.jsonl"), sides, strict=True):
+        (run_dir / name).write_bytes(write_examples(side))
     (run_dir / "manifest.json").write_text(json.dumps({
-        "kind": "training", "run_id": part, "dataset": "alpaca", "content_hash": None,
+        "kind": "training", "run_id": run_dir.name, "dataset": "alpaca", "content_hash": None,
         "base": {"name": base.name, "folder": str(base)},
-        "method": {"name": "lora", "settings": {}}, "template": "chat", "template_text": None,
-        "dtype": _dtype(), "max_length": LENGTH, "run_seed": SEED,
+        "method": {"name": method, "settings": method_settings or {}}, "template": "chat",
+        "template_text": None, "dtype": _dtype() if dtype == "auto" else dtype,
+        "max_length": LENGTH, "run_seed": SEED,
     }))  # fmt: skip
+    return sides
+
+
+def run_own(part: str, rows: list[dict[str, str]], base: Path, folder: Path) -> dict[str, Any]:
+    """The same by evoloom's trainer, from a run directory as `evoloom train` writes it."""
+    from pipeline.student import loop
+    from pipeline.student.settings import TrainingSettings
+    from pipeline.student.training import train
+
+    run_dir = folder / part
+    write_run(run_dir, [*rows, rows[0]], base)
     clock = Clock()
     original = loop.StudentTrainer.training_step
 
@@ -183,11 +199,17 @@ def _dtype() -> str:
     return choose_dtype(TrainingSettings(), find_device())
 
 
-def measure(part: str, examples: int, base: Path) -> dict[str, Any]:
+def _gpu() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def measure(part: str, args: argparse.Namespace, base: Path) -> dict[str, Any]:
     """One part in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.training", "--part", part, "--examples", str(examples),
-         "--base", str(base)],
+        [sys.executable, "-m", "benchmarks.training", "--part", part, "--examples",
+         str(args.examples), "--base", str(base), *(["--data", str(args.data)] if args.data else [])],
         cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -200,6 +222,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=96)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--base", type=Path, default=None)
+    parser.add_argument("--data", type=Path, help="JSON lines to draw from; without: Alpaca")
     parser.add_argument("--part", choices=[*TRL_PARTS, *OWN_PARTS])
     parser.add_argument(
         "--out", type=Path, default=ROOT / "benchmarks" / "results" / "training.json"
@@ -207,7 +230,7 @@ def main() -> None:
     args = parser.parse_args()
     base = args.base or find_base()
     if args.part:
-        rows = draw_examples(args.examples)
+        rows = draw_examples(args.examples, args.data)
         with tempfile.TemporaryDirectory() as folder:
             call = run_trl if args.part in TRL_PARTS else run_own
             print(json.dumps(call(args.part, rows, base, Path(folder))))
@@ -218,7 +241,7 @@ def main() -> None:
     runs: dict[str, list[dict[str, Any]]] = {part: [] for part in parts}
     for _ in range(args.repeats):
         for part in parts:
-            runs[part].append(measure(part, args.examples, base))
+            runs[part].append(measure(part, args, base))
     table = {
         part: {key: statistics.median(run[key] for run in found) for key in found[0]}
         for part, found in runs.items()
@@ -238,6 +261,7 @@ def main() -> None:
         "hardware": {
             "machine": platform.machine(),
             "cores": os.cpu_count(),
+            "gpu": _gpu(),
             "python": platform.python_version(),
         },
     }

@@ -25,8 +25,10 @@ _LOGIT_BYTES = 12
 """Logits, their log-softmax and their gradient in float32 (METHODS.md e.2: 12 B T V)."""
 _FUSED_LOGIT_BYTES = 0
 """TRL's kernel on a GPU works on tiles of the logits."""
-_OVERHEAD = {"cpu": 96 * 2**20, "cuda": 64 * 2**20}
-"""Work space of the kernels and what the allocator rounds up."""
+_OVERHEAD = {"cpu": 96 * 2**20, "cuda": 448 * 2**20}
+"""Work space of the kernels, on a GPU also the tiles of the logits, and what the allocator rounds up."""
+_MASK_BYTES = {"cpu": 4, "cuda": 1}
+"""Of an element of a dropout's mask: in the input's type, or a boolean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class MemoryEstimate:
     activations: int
     logits: int
     loading: int
-    """While the base is read: its weights beside those of the file."""
+    """While the base is read: its weights, and in the host's memory those of the file beside them."""
     overhead: int
 
     @property
@@ -66,8 +68,8 @@ class TrainingShape:
     accumulates: bool
     checkpointing: bool
     device: str
-    weight_bytes: float | None = None
-    """Bytes a frozen weight, where a method stores them in fewer (QLoRA)."""
+    quantised_bytes: float | None = None
+    """Bytes a frozen matrix' weight, where a method quantises them (QLoRA)."""
     adapts: bool = True
     """Whether something is trained inside the layers, beside their weights."""
 
@@ -84,14 +86,22 @@ def estimate_memory(
     text = config.get_text_config()
     batch = shape.batch
     tokens = batch.examples * batch.length
-    base_bytes = 4 if shape.trains_base else (shape.weight_bytes or shape.dtype_bytes)
-    weights = int(parameters * base_bytes) + (0 if shape.trains_base else 4 * shape.trained)
+    base = parameters * (4 if shape.trains_base else shape.dtype_bytes)
+    if shape.quantised_bytes is not None:
+        # Embeddings and the output layer are not quantised; PEFT holds them in float32.
+        embeddings = text.vocab_size * text.hidden_size * (1 if text.tie_word_embeddings else 2)
+        base = int((parameters - embeddings) * shape.quantised_bytes) + 4 * embeddings
+    weights = base + (0 if shape.trains_base else 4 * shape.trained)
     layers = text.num_hidden_layers
     per_layer = layer_bytes(config, shape) * tokens
     if shape.checkpointing:
-        activations = layers * tokens * text.hidden_size * 4 + per_layer
+        residual = 4 if shape.device == "cpu" else shape.dtype_bytes
+        activations = layers * tokens * text.hidden_size * residual + per_layer
     else:
         activations = layers * per_layer
+    if shape.trains_base and shape.dtype_bytes == 2:
+        # Autocast keeps a copy of each float32 weight in bfloat16 until the backward pass is through.
+        activations += 2 * parameters
     logit_bytes = _FUSED_LOGIT_BYTES if shape.device == "cuda" else _LOGIT_BYTES
     kept_gradients = 4 * shape.trained if shape.accumulates else 0
     return MemoryEstimate(
@@ -100,7 +110,7 @@ def estimate_memory(
         optimiser=_ADAM_STATES * shape.trained,
         activations=int(activations) + kept_gradients,
         logits=batch.trained_tokens * text.vocab_size * logit_bytes,
-        loading=int(parameters * base_bytes) + file_bytes,
+        loading=base + (file_bytes if shape.device == "cpu" else 0),
         overhead=_OVERHEAD[shape.device],
     )
 
@@ -126,11 +136,19 @@ def layer_bytes(config: PretrainedConfig, shape: TrainingShape) -> float:
     attention = 5 * query * wide
     inputs = 2 * hidden * wide  # of the attention's and the MLP's first matrices
     mlp = (2 * gated) * inner * wide  # before and after the activation, the gate's product
+    frozen_on_gpu = shape.device == "cuda" and not shape.trains_base
+    if frozen_on_gpu:
+        # The GPU's allocator gives back at once what no backward pass reads: a frozen matrix's input.
+        attention, inputs, mlp = attention - query * wide, 0, mlp - inner * wide
+        if (
+            shape.quantised_bytes is not None
+        ):  # the norms are in float32 then, and so is what follows
+            mlp = mlp * 4 // wide
     kept = float(norms + attention + inputs + mlp)
-    if shape.adapts and shape.dropout:
-        # Each adapted matrix drops out its own copy of the input: the copy and its mask.
+    if shape.adapts and (shape.dropout or frozen_on_gpu):
+        # Each adapted matrix reads, and drops out, its own copy of the input: the copy and its mask.
         reads = 3 * hidden + query + 2 * hidden + inner
-        kept += reads * (wide + 4)
+        kept += reads * (wide + (_MASK_BYTES[shape.device] if shape.dropout else 0))
     return kept
 
 

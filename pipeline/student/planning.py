@@ -231,7 +231,7 @@ def training_shape(
         accumulates=settings.accumulation > 1,
         checkpointing=settings.gradient_checkpointing,
         device=device,
-        weight_bytes=0.55 if method.name == "qlora" else None,
+        quantised_bytes=0.55 if method.name == "qlora" else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,51 @@ def test_the_parts_are_those_of_the_published_formula() -> None:
     assert found.optimiser == 8 * SHAPE.trained
     assert found.logits == 12 * 1000 * 49152
     assert found.peak >= found.weights + found.optimiser + found.activations + found.logits
+
+
+def on_a_gpu(**changes: Any) -> TrainingShape:
+    shape = {"device": "cuda", "dtype_bytes": 2, "batch": LargestBatch(8, 439, 1500), **changes}
+    return replace(SHAPE, **shape)
+
+
+@pytest.mark.parametrize(
+    ("shape", "measured_gib"),
+    [(on_a_gpu(dtype_bytes=4), 6.81), (on_a_gpu(), 3.98)],
+)
+def test_on_a_gpu_the_bundled_models_peak_is_that_measured_on_an_h200(
+    shape: TrainingShape, measured_gib: float
+) -> None:
+    assert peak(shape) / 2**30 == pytest.approx(measured_gib, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "measured_gib"),
+    [
+        ("lora", {}, 15.14),
+        ("lora", {"batch": LargestBatch(8, 311, 1300)}, 11.78),
+        ("lora", {"checkpointing": True}, 4.59),
+        ("full", {"trains_base": True}, 33.66),
+        ("qlora", {"batch": LargestBatch(8, 311, 1300), "quantised_bytes": 0.55}, 12.44),
+    ],
+)
+def test_on_a_gpu_a_larger_models_peak_is_that_measured_on_an_h200(
+    method: str, changes: dict[str, Any], measured_gib: float
+) -> None:
+    from transformers import LlamaConfig
+
+    config = LlamaConfig(
+        hidden_size=2048, intermediate_size=8192, num_hidden_layers=24, num_attention_heads=32,
+        vocab_size=49152, tie_word_embeddings=True,
+    )  # fmt: skip
+    kind = get_method(method)
+    settings = kind.settings_type()
+    shape = on_a_gpu(
+        trained=kind.count_parameters(config, settings),
+        dropout=float(getattr(settings, "dropout", 0.0)),
+        **changes,
+    )
+    found = estimate_memory(config, 1_711_376_384, 3_422_752_768, shape)
+    assert found.peak / 2**30 == pytest.approx(measured_gib, rel=0.1)
 
 
 def test_it_grows_with_what_takes_memory() -> None:
