@@ -1,4 +1,7 @@
-"""A run against a simulated teacher, watched from outside: slots, CPU, memory, retries."""
+"""A run against a simulated teacher, watched from outside: slots, CPU, memory, retries.
+
+Run as a program, it puts what a run accepted into a task pool of its own (`memory_of_pool`).
+"""
 
 from __future__ import annotations
 
@@ -166,6 +169,42 @@ def memory(watched: Watched) -> dict[str, Any]:
     }
 
 
+def memory_of_pool(watched: Watched) -> dict[str, Any]:
+    """MiB that the task pool of the run takes by itself, in a process without the rest of a run."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks._saturated", str(watched.store)],
+        check=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    return dict(json.loads(done.stdout))
+
+
+def _fill_pool(store: Path) -> dict[str, Any]:
+    from flows.methods import method_of
+    from store.run_directory import read_manifest
+
+    run_dir = store.with_name(f"{store.name}.runs") / RUN
+    manifest = read_manifest(run_dir).raw
+    pool = method_of(manifest).build_machine(manifest, run_dir)._pool
+    count = sum(1 for _ in _accepted(run_dir))
+    marks = {round(count * share): share for share in (0.5, 0.75, 0.9)}
+    process = psutil.Process()
+    before = process.memory_info().rss
+    points = []
+    for number, (position, text) in enumerate(_accepted(run_dir), 1):
+        pool.admit(position, text)
+        if number in marks:
+            points.append((process.memory_info().rss - before) / 2**20)
+    return {"accepted": count, "pool_mib_at_50_75_90_percent": [round(mib, 1) for mib in points]}
+
+
+def _accepted(run_dir: Path) -> Iterator[tuple[Any, str]]:
+    for _, batch in read_batches(run_dir / "spool"):
+        if batch.stream == "generate":
+            for row in batch.instructions:
+                if row.state != "rejected":
+                    yield row.position, row.text
+
+
 def first_retries(watched: Watched) -> dict[str, Any]:
     """How long after a failure the same request came again, in seconds."""
     failed: dict[int, float] = {}
@@ -203,3 +242,7 @@ def _kept_shares(store: Path) -> dict[str, float]:
     shares = {stage: sum(flags) / max(1, len(flags)) for stage, flags in kept.items()}
     instances = shares["instances"]
     return {**shares, "input_first": instances, "output_first": instances}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_fill_pool(Path(sys.argv[1]))))

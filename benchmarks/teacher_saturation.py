@@ -35,6 +35,7 @@ from benchmarks._saturated import (
     cpu,
     first_retries,
     memory,
+    memory_of_pool,
     resume,
     teacher,
     watch,
@@ -117,6 +118,7 @@ def long_run(folder: Path, requests: int, parts: set[str]) -> dict[str, dict[str
                 "requests": asked,
                 "seconds": round(watched.seconds),
                 **memory(watched),
+                **memory_of_pool(watched),
             }
         if "replay" in parts:
             as_after_a_kill(watched)

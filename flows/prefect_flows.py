@@ -16,11 +16,11 @@ from uuid import UUID
 from prefect import Flow, State, flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Failed
 
 from flows import logs
 from flows.analysis import analyse_after
+from flows.command_flow import tag_flow_run
 from flows.execution import Published, publish_store
 from flows.methods import METHODS
 from flows.parameters import checked_run_id, resolve_parameters
@@ -101,12 +101,7 @@ def prepare(job: Job, kind: str, values: Mapping[str, Any], run_id: str | None) 
     job.settings = resolve_parameters(values)
     if not is_run(job.settings.store.path, job.run_id):  # a resume reads the run directory alone
         METHODS[kind].check(job.run_id, job.settings)
-    tags = {*runtime.flow_run.tags, *flow_tags(kind, job.settings, job.run_id)}
-    try:
-        with get_client(sync_client=True) as client:
-            client.update_flow_run(UUID(runtime.flow_run.id), tags=sorted(tags))
-    except Exception as exc:  # noqa: BLE001  a run does not depend on how it is labelled
-        get_run_logger().warning("the flow run could not be tagged: %s", exc)
+    tag_flow_run(*flow_tags(kind, job.settings, job.run_id))
 
 
 @task(name="run", cache_policy=NO_CACHE, persist_result=False)

@@ -24,6 +24,7 @@ from pipeline.sections import (
     CapSettings,
     LogSettings,
     NoveltySettings,
+    Prices,
     PriceSettings,
     PromptSettings,
     RunSettings,
@@ -384,6 +385,8 @@ def _explain(exc: ValidationError, sources: Mapping[str, str]) -> str:
                 if f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.")]  # fmt: skip
         where = f" ({near[0]})" if near else ""
         message = _EXAMPLES.get(error["type"], error["msg"].removeprefix("Value error, "))
+        if error["type"] == "extra_forbidden" and key.startswith(tuple(f"{t}." for t in _TABLES)):
+            message = f"unknown; a model's prices are {', '.join(Prices.model_fields)}"
         # A group's value is all of it, and a secret is not shown.
         shows = not isinstance(error["input"], Mapping) and not key.endswith(_SECRET_LEAVES)
         got = f", got {error['input']!r}" if shows else ""

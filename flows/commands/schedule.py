@@ -67,6 +67,9 @@ def add(
         f"{made.full_name}: {made.cron} {made.timezone}, pool {made.pool}, store {made.store}"
     )
     typer.echo(f"next: {', '.join(_local(at, made) for at in made.next)}")
+    folder = Path(made.store).parent
+    if not folder.is_dir():
+        typer.echo(f"\nthere is no folder {folder} on this machine: the worker's machine needs it")
     if not workers_online(made.pool):
         typer.echo(f"\nneeds a worker: evoloom worker --pool {made.pool}")
 

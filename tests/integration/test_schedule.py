@@ -125,6 +125,15 @@ def wait_for_end(server: PrefectServer, flow_run_id: str, log: Path) -> dict[str
     return flow_run(server, flow_run_id)
 
 
+def test_a_store_whose_folder_is_not_here_is_pointed_out(
+    schedules: Schedules, tmp_path: Path
+) -> None:
+    add = ("add", "self-instruct", "--name", "far", "--cron", "0 0 * * *", "--store")
+    far = tmp_path / "nowhere" / "evoloom.duckdb"
+    assert f"there is no folder {far.parent} on this machine" in schedules(*add, str(far)).out
+    assert "there is no folder" not in schedules(*add, str(tmp_path / "near.duckdb")).out
+
+
 def test_a_worker_executes_what_a_schedule_has_due(
     server: PrefectServer, worker: Worker, schedules: Schedules, store: Path,
     scripted_teacher: TeacherFactory,

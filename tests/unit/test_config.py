@@ -448,7 +448,7 @@ class TestTeachers:
             ({"teacher.stages.clasify.model": "x"}, ["clasify", "generate, classify, instances"]),
             ({"teacher.stages.classify.modle": "x"}, ["modle", "base_url, api_key_variable"]),
             ({"teacher.stages.classify.api": "soap"}, ["teacher.stages.classify.api"]),
-            ({"prices.models.gpt-4.1.promt": 1}, ["prices.models.gpt-4.1.promt"]),
+            ({"prices.models.gpt-4.1.promt": 1}, ["gpt-4.1.promt", "prompt, cached_prompt, completion"]),
             ({"prices.models.gpt-4.1.prompt": True}, ["prices.models.gpt-4.1.prompt", "true"]),
             ({"prices.models.gpt-4.1.prompt": -1}, ["prices.models.gpt-4.1.prompt"]),
         ],
