@@ -156,7 +156,7 @@ async def drive(
         EvoloomError: the machine cannot go on.
         InterruptedRunError: the run directory cannot be written, as where the disk is full.
     """
-    reporter = ProgressReporter(run, machine, settings.prices, on_progress)
+    reporter = ProgressReporter(run, machine, on_progress)
     sender: Sending = Sender(teacher, settings.teacher, reporter.paused)
     if isinstance(teacher, StageTeachers):
         reporter.warn(teacher.warnings)
@@ -183,7 +183,7 @@ async def drive(
         with contextlib.suppress(asyncio.CancelledError):
             await reporting
         await own.drain()
-    reporter.record(end.state)
+    reporter.record(end.state, end.reason)
     return end
 
 
@@ -194,13 +194,16 @@ def _signals(driver: Driver) -> Iterator[None]:
         yield
         return
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
         loop.add_signal_handler(number, driver.stop, number.name)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)  # which leaves the default, not what was there
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 class Ingester:

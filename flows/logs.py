@@ -8,6 +8,7 @@ what the event brings with it (docs/MONITORING.md).
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -72,11 +73,21 @@ def tell(text: str, event: str = "message", level: int = logging.INFO, **fields:
         fields: what is in a JSON line besides.
     """
     if not is_json():
-        print(text, file=sys.stderr, flush=True)
+        _write(text)
         return
     record = _log.makeRecord(_log.name, level, "", 0, text, (), None)
     setattr(record, FIELDS, {"event": event, **fields})
-    print(JsonFormatter().format(record), file=sys.stderr, flush=True)
+    _write(JsonFormatter().format(record))
+
+
+def _write(line: str) -> None:
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError as exc:
+        # Nobody reads it any more (`2>&1 | head`), or there is no room: what is told of it goes on.
+        if exc.errno in (errno.EPIPE, errno.EIO):
+            with contextlib.suppress(OSError):  # what is still in the buffer, at exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def tell_error(text: str, **fields: Any) -> None:

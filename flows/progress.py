@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections import deque
@@ -16,7 +17,6 @@ from pipeline.run.driver import Driver
 from pipeline.run.ledger import Ledger, StageSpending
 from pipeline.run.machine import Machine
 from pipeline.run.senders import Sending
-from pipeline.sections import PriceSettings
 from store.run_writer import HeldRun
 
 _RATE_WINDOW_S = 30.0
@@ -30,12 +30,10 @@ class ProgressReporter:
         self,
         run: HeldRun,
         machine: Machine,
-        prices: PriceSettings,
         on_record: Callable[[dict[str, Any]], None],
     ) -> None:
         self._run = run
         self._machine = machine
-        self._prices = prices
         self._on_record = on_record
         self._driver: Driver | None = None
         self._sender: Sending | None = None
@@ -57,15 +55,15 @@ class ProgressReporter:
         self._pause_reason = reason
         state = "paused" if reason else "running"
         self._run.write_state(state, reason)
-        self.record(state)
+        self.record(state, reason)
 
     async def run(self, interval_s: float) -> None:
         """Report until cancelled."""
         while True:
-            self.record("paused" if self._pause_reason else "running")
+            self.record("paused" if self._pause_reason else "running", self._pause_reason)
             await asyncio.sleep(interval_s)
 
-    def record(self, state: str) -> None:
+    def record(self, state: str, reason: str | None = None) -> None:
         """Write one record and show it."""
         assert self._driver is not None and self._sender is not None  # `watch` came first
         progress = self._machine.progress()
@@ -77,7 +75,7 @@ class ProgressReporter:
         record = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "state": state,
-            "reason": self._pause_reason,
+            "reason": reason,
             "elapsed_s": round(elapsed, 1),
             "remaining_s": None if remaining is None else round(remaining, 1),
             "counted": progress.counted,
@@ -103,7 +101,8 @@ class ProgressReporter:
         }  # fmt: skip
         record["text"] = line(record)
         self._run.log_progress(record)
-        self._on_record(record)
+        with contextlib.suppress(Exception):  # a display that fails stops no run
+            self._on_record(record)
 
     def _rate(self, completion_tokens: int) -> float:
         now = time.monotonic()

@@ -67,9 +67,14 @@ def check_address(value: str | None) -> str | None:
     """
     if value is None:
         return None
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("an address such as http://127.0.0.1:8000/v1 is expected")
+    expected = "an address such as http://127.0.0.1:8000/v1 is expected"
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError as exc:  # a port that is no number, or too large; half of an IPv6 address
+        raise ValueError(f"{expected} ({exc})") from exc
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError(expected)
     if parts.username or parts.password:
         # It would stand in the manifest and in messages.
         raise ValueError("an address must hold no user or password; use teacher.api_key")

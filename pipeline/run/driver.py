@@ -96,6 +96,7 @@ class Driver:
         """Send nothing more; what is in flight gets its grace time. A second call cuts it short."""
         if self._stopping is not None and error is None:
             self._cancel_asking()
+        self._sender.send_no_more()
         self._stopping = self._stopping or RunEnd("interrupted", reason, error)
         self._wake.set()
 

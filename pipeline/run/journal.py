@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from pipeline.errors import UsageError
-from pipeline.records import Address, Completion, JournalEntry
+from pipeline.records import Address, JournalEntry
 from pipeline.run.requests import TeacherRequest
 
 
@@ -56,11 +56,3 @@ def verify(entry: JournalEntry, request: TeacherRequest, *, with_seed: bool = Tr
         f"{', '.join(changed) or 'the hash itself'}. The run directory or evoloom's derivation was "
         "altered after the answer was paid for; restore it, or use `evoloom rederive`"
     )
-
-
-def usage_tokens(entry: JournalEntry) -> int:
-    """Tokens that an entry counts against a cap."""
-    outcome = entry.outcome
-    if isinstance(outcome, Completion):
-        return outcome.usage.total if outcome.usage else entry.reserved_tokens
-    return 0

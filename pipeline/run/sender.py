@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from pipeline.errors import InterruptedRunError
@@ -47,7 +48,7 @@ class OutageError(InterruptedRunError):
 
 
 class AbandonedError(InterruptedRunError):
-    """Raised when a request that nobody needs any more failed: it is not sent again."""
+    """Raised when a request that is not to be sent any more, or not again, comes up."""
 
 
 class Sender:
@@ -74,14 +75,13 @@ class Sender:
         self._answers = 0
         self._paused_since: float | None = None
         self._probe = asyncio.Lock()
-        self._back = asyncio.Event()
-        self._back.set()
         self._closed = False
         self._naps: set[asyncio.Future[None]] = set()
         self.retries = 0
 
     def send_no_more(self) -> None:
-        """The run has what it needs: what is with the teacher may still come, nothing is sent."""
+        """The run has what it needs, or stops: what is with the teacher may still come, nothing is
+        sent."""
         self._closed = True
         self.congestion.let_everybody_pass()
         for nap in self._naps:
@@ -96,54 +96,68 @@ class Sender:
             FinalTeacherError: the endpoint refuses for good.
             AbandonedError: it would have to be sent (again) after `send_no_more`.
         """
-        failures = 0
+        failures = failures_of_its_own = 0
         answers_before = self._answers
         while True:
             self._check_open()
-            started = time.monotonic()
-            try:
-                outcome = await self._attempt(request)
-            except TransientTeacherError as exc:
-                failures += 1
-                self.retries += 1
-                if failures == 1:
+            error: TransientTeacherError | None = None
+            outcome: Completion | Refusal | None = None
+            async with self._turn(request.address) as is_probe:
+                started = time.monotonic()
+                try:
+                    outcome = await self._counted(request)
+                except TransientTeacherError as exc:
+                    error = exc
+            if outcome is not None:
+                self._answers += 1
+                return outcome, time.monotonic() - started
+            assert error is not None  # it is one or the other
+            failures += 1
+            self.retries += 1
+            if not is_probe:  # nobody is answered in an outage: it says nothing about this address
+                failures_of_its_own += 1
+                if failures_of_its_own == 1:
                     answers_before = self._answers
                 others_answered = self._answers > answers_before
-                if failures >= self._settings.stuck_after and others_answered:
-                    raise StuckError(request.address, failures, str(exc)) from exc
-                await self._after_failure(failures, exc)
-                continue
-            self._answers += 1
-            return outcome, time.monotonic() - started
+                if failures_of_its_own >= self._settings.stuck_after and others_answered:
+                    raise StuckError(request.address, failures_of_its_own, str(error)) from error
+            await self._after_failure(failures, error)
 
-    async def _attempt(self, request: TeacherRequest) -> Completion | Refusal:
-        # The driver keeps to the limit with what it sends first; what is sent again waits here.
-        await self.congestion.turn()
-        self._check_open()
-        if self._back.is_set():
-            return await self._counted(request)
-        # Paused: whoever holds the probe asks; the others wait for it, or for the teacher's return.
-        async with self._probe:
-            if self._back.is_set():
-                return await self._counted(request)
-            self._check_outage(request.address)
-            await self._nap(self._settings.probe_interval_s)
+    @property
+    def _is_paused(self) -> bool:
+        return self._paused_since is not None
+
+    @asynccontextmanager
+    async def _turn(self, address: Address) -> AsyncIterator[bool]:
+        """Wait until a request may be sent, and say whether it probes a teacher that is away."""
+        while True:
+            # The driver keeps to the limit with what it sends first; what is sent again waits here.
+            await self.congestion.turn()
             self._check_open()
-            return await self._counted(request)
+            if not self._is_paused:
+                yield False
+                return
+            # One at a time asks; the others wait for it and, when the teacher is back, for their turn.
+            async with self._probe:
+                if self._is_paused:
+                    self._check_outage(address)
+                    await self._nap(self._settings.probe_interval_s)
+                    self._check_open()
+                    yield True
+                    return
 
     async def _counted(self, request: TeacherRequest) -> Completion | Refusal:
         ticket = self.congestion.sent()
         try:
             outcome = await self._teacher.complete(request)
         except TransientTeacherError as exc:
-            if self._back.is_set():
-                self.congestion.failed(ticket, overload=exc.overload)
-            else:
+            if self._is_paused:
                 self.congestion.ended()  # nobody answers a paused run, however little it asks
+            else:
+                self.congestion.failed(ticket, overload=exc.overload)
             self._streak += 1
-            if self._streak >= self._settings.pause_after and self._back.is_set():
+            if self._streak >= self._settings.pause_after and not self._is_paused:
                 self._paused_since = time.monotonic()
-                self._back.clear()
                 self.congestion.let_everybody_pass()
                 self._on_pause(f"the teacher does not answer ({exc})")
             raise
@@ -152,16 +166,15 @@ class Sender:
             raise
         self.congestion.answered()
         self._streak = 0
-        if not self._back.is_set():
+        if self._is_paused:
             self._paused_since = None
-            self._back.set()
             self.congestion.let_everybody_pass(self._closed)
             self._on_pause(None)
         return outcome
 
     def _check_open(self) -> None:
         if self._closed:
-            raise AbandonedError("the run has what it needs")
+            raise AbandonedError("nothing more is sent")
 
     def _check_outage(self, address: Address) -> None:
         since = self._paused_since

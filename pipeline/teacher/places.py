@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+import httpx2
 from pydantic import SecretStr
 
 from pipeline.records import Completion, Refusal
@@ -119,11 +120,18 @@ async def _find_model(
     on_message: Callable[[str], None],
 ) -> ServedModel:
     async def check(address: str) -> ServedModel | TeacherUnreachableError:
-        async with TeacherClient(address, settings, stage) as client:
-            try:
+        try:
+            async with TeacherClient(address, settings, stage) as client:
                 return await client.preflight()
-            except TeacherUnreachableError as exc:
-                return exc
+        except TeacherUnreachableError as exc:
+            return exc
+        except (ImportError, OSError, httpx2.InvalidURL) as exc:
+            # The environment's: a proxy of a kind that is not installed, a file of certificates that
+            # is not there.
+            raise TeacherSetupError(
+                f"teacher {address}: no connection can be set up ({exc}); look at HTTP_PROXY, "
+                "HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE in the environment"
+            ) from exc
 
     results = await asyncio.gather(*(check(address) for address in addresses))
     away = [result for result in results if isinstance(result, TeacherUnreachableError)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from store.run_writer import RunTakenError
+from store.run_writer import PROGRESS, RunTakenError
 from tests.support import runs
 from tests.support.children import Child, start_child, wait_until
 from tests.support.teachers import TeacherFactory, TeacherProcess
@@ -103,3 +105,23 @@ def test_a_second_process_is_told_who_has_the_run_and_can_wait_for_it(
     teacher.start()
     assert second.wait() == 0, second.errors()
     assert runs.export_bytes(store) == runs.export_bytes(undisturbed)
+
+
+def test_a_log_that_nobody_reads_any_more_stops_no_run(
+    undisturbed: Path, store: Path, scripted_teacher: TeacherFactory
+) -> None:
+    teacher = scripted_teacher("--latency", "0.05", "0.1")
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {"EVOLOOM_STORE__ANALYSE": "false", **os.environ}
+    process = subprocess.Popen(
+        runs.command(*runs.run_command(store, teacher)), cwd=store.parent, env=environment,
+        stderr=writing, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    os.close(writing)
+    assert process.wait() == 0
+    assert runs.state_of(store).state == "completed"
+    assert runs.export_bytes(store) == runs.export_bytes(undisturbed)
+    records = (runs.run_path(store) / PROGRESS).read_text().splitlines()
+    assert len(records) > 2
+    assert '"state": "completed", "reason": null' in records[-1]

@@ -443,6 +443,8 @@ class TestTeachers:
         [
             ({"teacher.base_url": "http://a/v1", "teacher.endpoints": ["http://b/v1"]},
              ["teacher", "both set"]),
+            ({"teacher.base_url": "http://127.0.0.1:99999/v1"}, ["teacher.base_url", "0-65535"]),
+            ({"teacher.base_url": "http://127.0.0.1:x/v1"}, ["teacher.base_url", "such as http://"]),
             ({"teacher.endpoints": ["a:8000"]}, ["teacher.endpoints", "http://127.0.0.1:8000/v1"]),
             ({"teacher.endpoints": ["http://a/v1", "http://a/v1"]}, ["named twice"]),
             ({"teacher.stages.clasify.model": "x"}, ["clasify", "generate, classify, instances"]),

@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 
 from pipeline.records import Address, Completion, JournalEntry, Refusal
-from pipeline.run.journal import ChangedRequestError, usage_tokens
+from pipeline.run.journal import ChangedRequestError
 from pipeline.run.replay import GiveUpError, check_give_up, waiting
 from pipeline.run.requests import TeacherRequest
 from pipeline.self_instruct.machine import SelfInstructMachine
@@ -213,7 +213,7 @@ class TestStop:
 
         def on_change(running: Execution) -> None:
             if len(running.journal) == 6 and not at_stop:
-                at_stop.extend(running.driver._in_flight)
+                at_stop.extend(set(running.teacher.asked) - set(running.journal.by_address))
                 running.driver.stop("SIGTERM")
 
         end = execution.run(on_change)
@@ -221,6 +221,19 @@ class TestStop:
         assert at_stop
         assert set(at_stop) <= set(execution.journal.by_address)
         assert set(execution.teacher.asked) == set(execution.journal.by_address)
+
+    def test_what_waits_for_a_teacher_that_is_away_gets_no_grace(self) -> None:
+        asked_at_stop: list[int] = []
+
+        def answer(request: TeacherRequest) -> Completion:
+            if len(execution.teacher.asked) > 30:
+                asked_at_stop.append(len(execution.teacher.asked))
+                execution.driver.stop("SIGTERM")
+            raise TransientTeacherError("503 away")
+
+        execution = Execution(PLAN, MemoryTeacher(answer), flags={"run__grace_s": 1e9})
+        assert execution.run().reason == "SIGTERM"
+        assert len(execution.teacher.asked) == asked_at_stop[0]
 
     @pytest.mark.parametrize("stops", [1, 2])
     def test_no_grace_left_or_a_second_stop_ends_it_now(self, stops: int) -> None:
@@ -254,7 +267,7 @@ class TestStop:
 
 class TestCaps:
     def test_no_request_is_sent_that_does_not_fit(self, whole: Execution) -> None:
-        spent = sum(map(usage_tokens, whole.journal.entries()))
+        spent = whole.driver.ledger.spent_tokens
         for share in (0.1, 0.3, 0.6):
             cap = int(spent * share)
             execution = Execution(PLAN, flags={"caps__tokens": cap, "teacher__concurrency": 16})

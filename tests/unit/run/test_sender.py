@@ -150,6 +150,33 @@ class TestPause:
         run(lambda s: ask_all(s, range(16)), probing, pause_after=4, outage_limit_s=0.05)
         assert probing.most_in_flight == 1
 
+    def test_when_the_teacher_is_back_all_who_waited_ask_at_once(self) -> None:
+        class DownForThirty(Teacher):
+            async def complete(self, asked: TeacherRequest) -> Completion | Refusal:
+                if len(self.asked) < 30:
+                    self.asked.append(asked.address.position[0])
+                    raise TransientTeacherError("503 away")
+                self.in_flight += 1
+                self.most_in_flight = max(self.most_in_flight, self.in_flight)
+                await asyncio.sleep(0.01)
+                self.in_flight -= 1
+                return Completion("answer", "stop", None)
+
+        teacher = DownForThirty()
+        _, pauses, _ = run(
+            lambda s: ask_all(s, range(16)), teacher, concurrency=16, adapt_concurrency=False
+        )
+        assert pauses[-1] is None
+        assert teacher.most_in_flight == 15  # all but the one that found it back
+
+    def test_the_wait_for_the_teacher_is_no_latency(self) -> None:
+        teacher = Teacher({0: 3})
+        (_, latency_s), pauses, _ = run(
+            lambda s: s.ask(request(0)), teacher, pause_after=1, probe_interval_s=0.2
+        )
+        assert pauses[-1] is None
+        assert latency_s < 0.1
+
     def test_an_outage_that_lasts_too_long_ends_every_request(self) -> None:
         teacher = Teacher(dict.fromkeys(range(6), -1))
         outcomes, pauses, _ = run(
@@ -191,6 +218,24 @@ class TestStuck:
         )
         assert isinstance(error, OutageError)
         assert teacher.asked.count(0) > 3
+
+    def test_failures_in_an_outage_are_no_ones_own(self) -> None:
+        class GoingDown(Teacher):
+            async def complete(self, asked: TeacherRequest) -> Completion | Refusal:
+                if asked.address.position[0] == 1:  # answered after the first failure, as the last
+                    while 0 not in self.asked:
+                        await asyncio.sleep(0)
+                    return Completion("answer", "stop", None)
+                self.asked.append(asked.address.position[0])
+                raise TransientTeacherError("503 away")
+
+        teacher = GoingDown()
+        outcomes, _, _ = run(
+            lambda s: ask_all(s, range(4)), teacher, stuck_after=10, outage_limit_s=0.2
+        )
+        assert isinstance(outcomes[1], Completion)
+        assert all(isinstance(outcomes[number], OutageError) for number in (0, 2, 3))
+        assert teacher.asked.count(0) > 10
 
 
 class TestSendNoMore:

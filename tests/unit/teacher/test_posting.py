@@ -8,6 +8,8 @@ import os
 import pytest
 
 from pipeline.sections import TeacherSettings
+from pipeline.teacher.failures import TeacherSetupError
+from pipeline.teacher.places import find_models
 from pipeline.teacher.posting import Poster, proxy_of
 
 PROXY = "http://proxy.example:3128"
@@ -98,3 +100,15 @@ def test_as_many_connections_as_requests_at_once_and_no_more() -> None:
     asyncio.run(scenario())
     assert len(heads) == 450
     assert 150 <= len(connections) <= 160
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("ALL_PROXY", "socks5://127.0.0.1:9"), ("SSL_CERT_FILE", "/no/such/certificates.crt")],
+)
+def test_an_environment_without_a_way_out_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(TeacherSetupError, match=f"https://127.0.0.1:9/v1: .*{variable}"):
+        find_models(TeacherSettings(), ("https://127.0.0.1:9/v1",), ("generate",), print)
