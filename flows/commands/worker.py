@@ -21,11 +21,18 @@ def worker(
             help="Answer GET /health on this port of 127.0.0.1: 200 while it asks Prefect for work.",
         ),
     ] = None,
+    stop_runs: Annotated[
+        bool,
+        typer.Option(
+            "--stop-runs",
+            help="Take its runs along when it is told to end, with their grace time: for containers.",
+        ),
+    ] = False,
 ) -> None:
     """Execute the flow runs of a work pool of the Prefect server at PREFECT_API_URL.
 
     Makes the pool and registers its flows first, as deployments FLOW/POOL; then it is Prefect's own
-    worker, until SIGTERM or Ctrl-C. Runs that it started go on without it and can be resumed.
+    worker, until SIGTERM or Ctrl-C. Runs that it started go on without it, unless --stop-runs is given.
     """
     import os
     import sys
@@ -47,6 +54,12 @@ def worker(
             "PREFECT_WORKER_WEBSERVER_PORT": str(health_port),
         }
         arguments.append("--with-healthcheck")
+    argv = [sys.executable, "-m", "prefect", *arguments]
+    if stop_runs:
+        from flows.up.attending import attend
+        from pipeline.config import load_settings
+
+        sys.exit(attend(argv, load_settings().run.grace_s, logs.tell_by_name))
     # In this process's place, so that signals and restarts reach Prefect's worker itself. No shell: a
     # list of our own, the pool checked above.
-    os.execv(sys.executable, [sys.executable, "-m", "prefect", *arguments])  # noqa: S606
+    os.execv(sys.executable, argv)  # noqa: S606

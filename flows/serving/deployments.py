@@ -12,6 +12,7 @@ Prefect is imported late: it takes a second.
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -21,12 +22,15 @@ from typing import Any
 from uuid import UUID
 
 import flows
+from flows import logs
 from flows.deployments import deploy_pool, workers_online
+from flows.following import is_locked
 from flows.serving.commands import Publisher
 from flows.serving.executor import CANCELLED, mark_cancelled, settings_of
 from pipeline.config import dump
 from pipeline.errors import UsageError
-from store.run_directory import is_run
+from store.run_directory import is_run, runs_directory
+from store.run_writer import is_held
 from store.service.database import ServiceDatabase
 from store.service.run_requests import RequestState, RunRequest, open_requests, update_request
 
@@ -37,6 +41,9 @@ _START = (
     "from flows.serving.deployments import main; main()"
 )
 _LOOK_EVERY_S = 1.0
+ABANDONED_AFTER_S = 120.0
+"""How long nobody may have had a run that Prefect takes for running. `evoloom up` takes runs up again,
+and sooner; where there is only a worker nobody does, when it was killed."""
 
 
 class PrefectExecutor:
@@ -66,6 +73,7 @@ class PrefectExecutor:
         self._is_closed = False
         self._problem: str | None = "the deployments are not registered yet"
         self._worker: subprocess.Popen[bytes] | None = None
+        self._alone_since: dict[str, float] = {}
         self._thread = threading.Thread(target=self._loop, name="runs", daemon=True)
 
     def start(self) -> None:
@@ -89,6 +97,7 @@ class PrefectExecutor:
             self._worker = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, str(self._at_once), root],
                 stdin=subprocess.PIPE, start_new_session=True,
+                env={**os.environ, **logs.prefect_environment()},
             )  # fmt: skip
         else:
             deploy_pool(POOL)
@@ -131,16 +140,36 @@ class PrefectExecutor:
         return f"no worker of the pool {POOL} is at work: `evoloom worker --pool {POOL}`"
 
     def _look(self) -> None:
+        from httpx import TransportError
         from prefect.client.orchestration import get_client
 
+        failed: Exception | None = None
         with get_client(sync_client=True) as client:
             for request in open_requests(self._database):
                 if self._is_closed:
                     return
-                if request.state == "queued":
-                    self._schedule(client, request)
-                elif request.flow_run_id is not None:
-                    self._follow(client, request)
+                try:
+                    self._look_at(client, request)
+                except TransportError:
+                    raise  # the server is away: for all of them
+                except Exception as exc:  # noqa: BLE001  one request keeps no other from its turn
+                    failed = failed or exc
+        if failed is not None:
+            raise failed
+
+    def _look_at(self, client: Any, request: RunRequest) -> None:
+        from prefect.exceptions import ObjectNotFound
+
+        if request.state == "queued":
+            self._schedule(client, request)
+        elif request.flow_run_id is not None:
+            try:
+                flow_run = client.read_flow_run(UUID(request.flow_run_id))
+            except ObjectNotFound:
+                if self._is_alone(request):
+                    self._close(request, "its flow run is not known to Prefect's server any more")
+                return
+            self._follow(client, request, flow_run)
 
     def _schedule(self, client: Any, request: RunRequest) -> None:
         settings = settings_of(request)
@@ -161,26 +190,46 @@ class PrefectExecutor:
         )
         self._note(request, "started", flow_run_id=str(flow_run.id))
 
-    def _follow(self, client: Any, request: RunRequest) -> None:
-        from prefect.states import Cancelling
+    def _follow(self, client: Any, request: RunRequest, flow_run: Any) -> None:
+        from prefect.states import Cancelled, Cancelling, Crashed
 
-        flow_run = client.read_flow_run(UUID(request.flow_run_id))
         state = flow_run.state
         if state is None:
             return
-        store_path = settings_of(request).store.path
         if state.is_final():
-            has_run = is_run(store_path, request.run_id)
-            if has_run:
-                mark_cancelled(self._database, request.run_id, store_path)
-                self._note(request, "ended", None if state.is_completed() else state.message)
-                self._publisher.publish()
-            elif state.is_cancelled():
+            if state.is_cancelled() and not self._has_run(request):
                 self._note(request, "cancelled", CANCELLED)
             else:
-                self._note(request, "failed", state.message or state.name)
+                self._close(request, None if state.is_completed() else state.message or state.name)
+        elif (state.is_running() or state.is_cancelling()) and self._is_alone(request):
+            message = "its process was killed, and nobody has the run"
+            ends_as = Cancelled if state.is_cancelling() else Crashed
+            client.set_flow_run_state(flow_run.id, ends_as(message=message), force=True)
+            self._close(request, message)
         elif request.cancel_requested and not state.is_cancelling():
             client.set_flow_run_state(flow_run.id, Cancelling())
+
+    def _has_run(self, request: RunRequest) -> bool:
+        return is_run(settings_of(request).store.path, request.run_id)
+
+    def _is_alone(self, request: RunRequest) -> bool:
+        """Whether nobody has had the run for a while: neither a flow nor the run's own process."""
+        run_dir = runs_directory(settings_of(request).store.path) / request.run_id
+        if is_held(run_dir) or is_locked(run_dir.with_name(f"{request.run_id}.flow") / "lock"):
+            self._alone_since.pop(request.run_id, None)
+            return False
+        now = time.monotonic()
+        return now - self._alone_since.setdefault(request.run_id, now) >= ABANDONED_AFTER_S
+
+    def _close(self, request: RunRequest, reason: str | None) -> None:
+        """A request whose flow run is at its end, or gone."""
+        self._alone_since.pop(request.run_id, None)
+        if self._has_run(request):
+            mark_cancelled(self._database, request.run_id, settings_of(request).store.path)
+            self._note(request, "ended", reason)
+            self._publisher.publish()
+        else:
+            self._note(request, "failed", reason)
 
     def _note(
         self,
@@ -208,7 +257,6 @@ def main() -> None:
 
 
 def _end_with_input() -> None:
-    import os
     import signal
 
     with contextlib.suppress(OSError):

@@ -94,7 +94,8 @@ class Supervised:
             if may_start and now >= self._start_at:
                 self._start(now)
             return
-        bound(self.log)
+        with contextlib.suppress(OSError):  # a full disk
+            bound(self.log)
         code = self._process.poll()
         if code is not None:
             self.exit_code = code

@@ -48,8 +48,8 @@ class Plan:
     def api_url(self) -> str:
         """Where the API answers."""
         host = self.settings.api.host
-        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  any address
-        return f"http://{shown}:{self.api_port}"
+        shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  any address
+        return f"http://{f'[{shown}]' if ':' in shown else shown}:{self.api_port}"
 
     def addresses(self) -> dict[str, str]:
         """What answers where."""
@@ -156,7 +156,7 @@ def _api(plan: Plan, needs: tuple[str, ...]) -> Service:
     def is_healthy(life: Life) -> bool:
         try:
             return httpx.get(f"{plan.api_url}/v1/health", timeout=5.0).is_success
-        except httpx.HTTPError:
+        except (httpx.HTTPError, httpx.InvalidURL):
             return False
 
     return Service(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +21,14 @@ from flows.up.services import Plan, services_of
 from flows.up.supervisor import UpSupervisor, stamped
 from pipeline.config import DEFAULT_FILE, PREFIX, Settings
 from pipeline.errors import EvoloomError, UsageError
+from pipeline.sections import Prices
 from pipeline.teacher.engine import engine_status
 from pipeline.teacher.engine_settings import EngineSettings
 
 Say = Callable[[str], None]
 _POLL_S = 0.1
 _ENGINE_END_S = 60.0
+_MODEL_PRICES = f"{PREFIX}PRICES__MODELS"
 
 
 class DetachedFailedError(EvoloomError):
@@ -61,8 +65,9 @@ def start(wanted: Wanted, say: Say) -> None:
     with place.log("supervisor").open("a", encoding="utf-8", buffering=1) as log:
 
         def tell(text: str) -> None:
-            log.write(stamped(text) + "\n")
-            # Whoever reads us may have gone; the services have not.
+            # The disk may be full, and whoever reads us may have gone; the services have not.
+            with contextlib.suppress(OSError):
+                log.write(stamped(text) + "\n")
             with contextlib.suppress(OSError):
                 say(text)
 
@@ -161,6 +166,10 @@ def _plan(wanted: Wanted) -> Plan:
         )
     store = settings.store.path.absolute()
     environment = dict(_variable(text) for text in wanted.sets)
+    if settings.prices.models:  # by names whose case a variable of their own would lose
+        environment = {name: value for name, value in environment.items()
+                       if not name.startswith(f"{_MODEL_PRICES}__")}  # fmt: skip
+        environment[_MODEL_PRICES] = _toml(settings.prices.models)
     environment[f"{PREFIX}STORE__PATH"] = str(store)
     if wanted.config is not None:
         environment["EVOLOOM_CONFIG"] = str(wanted.config.absolute())
@@ -184,6 +193,16 @@ def _plan(wanted: Wanted) -> Plan:
 def has_endpoint(settings: Settings) -> bool:
     """Whether the teacher is the user's own, and no local engine is needed."""
     return bool(settings.teacher.base_url or settings.teacher.endpoints)
+
+
+def _toml(models: Mapping[str, Prices]) -> str:
+    """Prices as a TOML table on one line; a JSON string is one of TOML."""
+    tables = []
+    for name, prices in models.items():
+        fields = prices.model_dump(exclude_none=True)
+        inner = ", ".join(f"{key} = {float(value)!r}" for key, value in fields.items())
+        tables.append(f"{json.dumps(name, ensure_ascii=False)} = {{{inner}}}")
+    return f"{{{', '.join(tables)}}}"
 
 
 def _variable(text: str) -> tuple[str, str]:
@@ -215,7 +234,10 @@ def _run_in_background(wanted: Wanted) -> None:
         code = 0
     except EvoloomError as exc:
         code = exc.exit_code
+    except BaseException:  # noqa: BLE001  # what nobody foresaw is to stand in the log
+        traceback.print_exc()
     finally:
+        sys.stderr.flush()
         os._exit(code)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 
 from flows.following import is_locked
+from flows.nightly import record_path
 from flows.up.place import Place
 from flows.up.prefect_api import PrefectApi, parse_time
 from pipeline.errors import EvoloomError
@@ -46,8 +47,8 @@ class Steward:
 
     def __init__(self, api: PrefectApi, store_path: Path) -> None:
         self._api = api
-        self._store_path = store_path
-        self._runs_dir = runs_directory(store_path)
+        self._store_path = store_path.resolve()
+        self._runs_dir = runs_directory(self._store_path)
         self._alone_since: dict[str, float] = {}
         self._settled: dict[str, int] = {}
         self._scheduled: dict[str, list[float]] = {}
@@ -140,9 +141,15 @@ class Steward:
             was_killed = row["state_type"] == "RUNNING" or _KILLED.search(
                 row["state"]["message"] or ""
             )
-            is_ours = row["deployment_id"] and self._is_ours(row)
+            is_ours = row["deployment_id"] and self._is_ours(row) and self._is_known(row)
             if was_killed and is_ours and not _has_process(row["id"]):
                 yield row
+
+    def _is_known(self, row: dict[str, Any]) -> bool:
+        """Whether a nightly has left its record here: another machine may have a store at this path
+        too, and processes that are not seen from here."""
+        run_id = _tagged(row, "run:")
+        return run_id is not None and record_path(self._store_path, run_id).exists()
 
     def _unreported(self) -> Iterator[dict[str, Any]]:
         """Flow runs of workers that Prefect takes for running, and that nobody executes; their runs
@@ -174,7 +181,7 @@ class Steward:
     def _is_ours(self, row: dict[str, Any]) -> bool:
         settings = (row.get("parameters") or {}).get("settings") or {}
         path = (settings.get("store") or {}).get("path")
-        return path is None or Path(path) == self._store_path
+        return path is None or Path(path).resolve() == self._store_path
 
 
 def is_to_go_on(row: dict[str, Any], *, has_run: bool) -> bool:

@@ -83,7 +83,8 @@ class UpSupervisor:
         if self._state == "starting":
             self._give_up_if_hopeless()
         reap_orphans(self._pids())
-        bound(self._place.log("supervisor"))
+        with suppress(OSError):
+            bound(self._place.log("supervisor"))
         self._tell()
 
     def _give_up_if_hopeless(self) -> None:
@@ -135,8 +136,9 @@ class UpSupervisor:
             tuple(each.status() for each in self._supervised),
         )
         if status != self._said:
-            self._place.write_status(status)
-            self._said = status
+            with suppress(OSError):  # a full disk ends no service; the next look writes it
+                self._place.write_status(status)
+                self._said = status
 
     @contextmanager
     def _listening(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -182,6 +183,31 @@ UpSupervisor(place, [make(place, "one", code)], {{}}, 0.0, print).run(lambda: No
         supervisor.kill()
         supervisor.wait()
         until(lambda: not alive(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+class TestFullDisk:
+    def test_a_status_that_cannot_be_written_ends_nothing(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pids: list[int] = []
+        written = Place.write_status
+        full = OSError(errno.ENOSPC, "No space left on device")
+
+        def refuse(*unused: object) -> None:
+            raise full
+
+        def script() -> None:
+            monkeypatch.setattr(Place, "write_status", refuse)
+            pids.append(int((place.path / "a").read_text()))
+            os.kill(pids[0], signal.SIGKILL)
+            until(lambda: (place.path / "a").read_text() not in ("", str(pids[0])))
+            pids.append(int((place.path / "a").read_text()))
+            monkeypatch.setattr(Place, "write_status", written)
+            until(lambda: state_of(place, "a")[1] == pids[1])
+
+        said = supervise(place, script, make(place, "a", WELL + SLEEP))
+        assert said[-1] == "everything is stopped"
+        assert not any(map(alive, pids))
 
 
 class TestFailedStart:
