@@ -73,6 +73,7 @@ class Sender:
         self._jitter = random.Random()  # noqa: S311 - when to retry is no part of the data
         self._streak = 0
         self._answers = 0
+        self._failing: set[Address] = set()
         self._paused_since: float | None = None
         self._probe = asyncio.Lock()
         self._closed = False
@@ -114,7 +115,8 @@ class Sender:
             assert error is not None  # it is one or the other
             failures += 1
             self.retries += 1
-            if not is_probe:  # nobody is answered in an outage: it says nothing about this address
+            # In an outage, where others fail too, a failure says nothing about this address.
+            if not is_probe or self._failing == {request.address}:
                 failures_of_its_own += 1
                 if failures_of_its_own == 1:
                     answers_before = self._answers
@@ -156,6 +158,7 @@ class Sender:
             else:
                 self.congestion.failed(ticket, overload=exc.overload)
             self._streak += 1
+            self._failing.add(request.address)
             if self._streak >= self._settings.pause_after and not self._is_paused:
                 self._paused_since = time.monotonic()
                 self.congestion.let_everybody_pass()
@@ -166,6 +169,7 @@ class Sender:
             raise
         self.congestion.answered()
         self._streak = 0
+        self._failing.clear()
         if self._is_paused:
             self._paused_since = None
             self.congestion.let_everybody_pass(self._closed)

@@ -219,6 +219,20 @@ class TestStuck:
         assert isinstance(error, OutageError)
         assert teacher.asked.count(0) > 3
 
+    def test_the_last_one_left_is_stuck_and_waits_for_no_outage(self) -> None:
+        async def scenario(sender: Sender) -> None:
+            asking = asyncio.create_task(sender.ask(request(0)))
+            while not teacher.asked:
+                await asyncio.sleep(0)
+            await sender.ask(request(1))
+            with pytest.raises(StuckError, match="it failed 20 times"):
+                await asyncio.wait_for(asking, 30.0)
+
+        teacher = Teacher({0: -1})
+        _, pauses, _ = run(scenario, teacher)
+        assert pauses  # nobody else was asked any more
+        assert teacher.asked.count(0) == 20
+
     def test_failures_in_an_outage_are_no_ones_own(self) -> None:
         class GoingDown(Teacher):
             async def complete(self, asked: TeacherRequest) -> Completion | Refusal:
