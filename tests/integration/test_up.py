@@ -119,9 +119,11 @@ def test_down_leaves_nothing_and_its_runs_can_be_resumed(
     up: Up, teacher: TeacherProcess, undisturbed: Path
 ) -> None:
     """The last of the module."""
+    teacher.kill()
+    teacher.start("--latency", "0.8", "1.2")  # it is to be at work still when told
     before = len(teacher.requests())
-    up.ask_for_run(teacher, "stopped", concurrency=1)  # it is to be at work still when told
-    wait_for_more(teacher, 8)
+    up.ask_for_run(teacher, "stopped", concurrency=1)
+    wait_for_more(teacher, 3)
     done = up.evoloom("down")
     assert done.returncode == 0, done.stderr
     assert up.wait() == 0
