@@ -234,7 +234,7 @@ def _run_in_background(wanted: Wanted) -> None:
         code = 0
     except EvoloomError as exc:
         code = exc.exit_code
-    except BaseException:  # noqa: BLE001  # what nobody foresaw is to stand in the log
+    except BaseException:  # noqa: BLE001  what nobody foresaw is to stand in the log
         traceback.print_exc()
     finally:
         sys.stderr.flush()
