@@ -42,8 +42,8 @@ _START = (
 )
 _LOOK_EVERY_S = 1.0
 ABANDONED_AFTER_S = 120.0
-"""How long nobody may have had a run that Prefect takes for running. `evoloom up` takes runs up again,
-and sooner; where there is only a worker nobody does, when it was killed."""
+"""How long nobody may have had a run that Prefect takes for begun. `evoloom up` takes runs up again, and
+sooner; where there is only a worker nobody does, when it was killed."""
 
 
 class PrefectExecutor:
@@ -201,7 +201,7 @@ class PrefectExecutor:
                 self._note(request, "cancelled", CANCELLED)
             else:
                 self._close(request, None if state.is_completed() else state.message or state.name)
-        elif (state.is_running() or state.is_cancelling()) and self._is_alone(request):
+        elif not state.is_scheduled() and self._is_alone(request):
             message = "its process was killed, and nobody has the run"
             ends_as = Cancelled if state.is_cancelling() else Crashed
             client.set_flow_run_state(flow_run.id, ends_as(message=message), force=True)

@@ -99,16 +99,17 @@ def test_a_flow_run_that_is_gone_keeps_no_other_request_from_its_turn(
     assert "not known to Prefect's server" in executor.become("lost", "failed")
 
 
-@pytest.mark.parametrize("is_cancelled", [False, True])
+@pytest.mark.parametrize(
+    ("was", "is_cancelled"), [("PENDING", False), ("RUNNING", False), ("RUNNING", True)]
+)
 def test_a_flow_run_whose_process_was_killed_is_closed(
     store: Path, server: PrefectServer, database: ServiceDatabase, executor: Looking,
-    *, is_cancelled: bool,
+    *, was: str, is_cancelled: bool,
 ) -> None:  # fmt: skip
-    run_id = f"killed-{is_cancelled}"
+    run_id = f"killed-{was}-{is_cancelled}"
     ask(database, store, run_id)
     flow_run = executor.started(run_id)
-    running: dict[str, Any] = {"state": {"type": "RUNNING", "name": "Running"}, "force": True}
-    server.post(f"flow_runs/{flow_run}/set_state", running)
+    server.post(f"flow_runs/{flow_run}/set_state", {"state": {"type": was}, "force": True})
     if is_cancelled:
         with database.transaction() as connection:
             ask_to_cancel(connection, run_id)
