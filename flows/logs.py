@@ -72,12 +72,26 @@ def tell(text: str, event: str = "message", level: int = logging.INFO, **fields:
         event: what kind of line it is, in a word.
         fields: what is in a JSON line besides.
     """
-    if not is_json():
-        _write(text)
-        return
+    _write(_as_json(text, event, level, fields) if is_json() else text)
+
+
+def stamped(text: str) -> str:
+    """A line, without its end, of a log file that a process keeps of itself: with its time."""
+    if is_json():
+        return _as_json(text, "message", logging.INFO, {})
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}"
+
+
+def unstamped(line: str) -> str:
+    """What a line of `stamped` says to people."""
+    message = message_of(line)
+    return message if message != line else line.partition(" ")[2]
+
+
+def _as_json(text: str, event: str, level: int, fields: Mapping[str, Any]) -> str:
     record = _log.makeRecord(_log.name, level, "", 0, text, (), None)
     setattr(record, FIELDS, {"event": event, **fields})
-    _write(JsonFormatter().format(record))
+    return JsonFormatter().format(record)
 
 
 def _write(line: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows import logs
 from flows.up.place import ServiceState, ServiceStatus, bound, last_line
 from pipeline.teacher.processes import die_with_parent
 
@@ -99,7 +100,7 @@ class Supervised:
         code = self._process.poll()
         if code is not None:
             self.exit_code = code
-            self._again(_ended(code, last_line(self.log, self._log_from)), now)
+            self._again(_ended(code, logs.message_of(last_line(self.log, self._log_from))), now)
         elif now >= self._next_check:
             self._check(now)
 

@@ -8,17 +8,17 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows import logs
 from flows.prefect_server import configured_url
 from flows.up.place import Place, last_line
 from flows.up.prefect_api import PrefectApi
 from flows.up.runs import marked, stop_runs
 from flows.up.services import Plan, services_of
-from flows.up.supervisor import UpSupervisor, stamped
+from flows.up.supervisor import UpSupervisor
 from pipeline.config import DEFAULT_FILE, PREFIX, Settings
 from pipeline.errors import EvoloomError, UsageError
 from pipeline.sections import Prices
@@ -67,7 +67,7 @@ def start(wanted: Wanted, say: Say) -> None:
         def tell(text: str) -> None:
             # The disk may be full, and whoever reads us may have gone; the services have not.
             with contextlib.suppress(OSError):
-                log.write(stamped(text) + "\n")
+                log.write(logs.stamped(text) + "\n")
             with contextlib.suppress(OSError):
                 say(text)
 
@@ -81,7 +81,7 @@ def start(wanted: Wanted, say: Say) -> None:
                 if plan.has_teacher:
                     _await_engine(wanted.settings.engine, tell)
         except EvoloomError as exc:
-            log.write(stamped(f"evoloom: {exc}") + "\n")
+            log.write(logs.stamped(f"evoloom: {exc}") + "\n")
             raise
 
 
@@ -122,7 +122,7 @@ def start_detached(wanted: Wanted, say: Say) -> None:
     _await_up(place, child, log, since)
     text = log.read_bytes()[since:].decode("utf-8", "replace")
     for line in text.splitlines():
-        say(line.partition(" ")[2])
+        say(logs.unstamped(line))
     say(f"it goes on in the background as process {child}; `evoloom down` stops it")
 
 
@@ -234,8 +234,8 @@ def _run_in_background(wanted: Wanted) -> None:
         code = 0
     except EvoloomError as exc:
         code = exc.exit_code
-    except BaseException:  # noqa: BLE001  what nobody foresaw is to stand in the log
-        traceback.print_exc()
+    except BaseException as exc:  # noqa: BLE001  what nobody foresaw is to stand in the log
+        logs.tell_exception(exc)
     finally:
         sys.stderr.flush()
         os._exit(code)
@@ -246,7 +246,7 @@ def _await_up(place: Place, child: int, log: Path, since: int) -> None:
         while True:
             ended, code = os.waitpid(child, os.WNOHANG)
             if ended:
-                line = last_line(log, since).partition(" ")[2].removeprefix("evoloom: ")
+                line = logs.unstamped(last_line(log, since)).removeprefix("evoloom: ")
                 raise DetachedFailedError(
                     line or f"it ended; see {log}", os.waitstatus_to_exitcode(code) or 1
                 )

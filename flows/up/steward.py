@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from flows import logs
 from flows.following import is_locked
 from flows.nightly import record_path
 from flows.up.place import Place
@@ -205,7 +206,7 @@ def _has_process(flow_run_id: str) -> bool:
 
 
 def _say(text: str) -> None:
-    print(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}", flush=True)
+    print(logs.stamped(text), flush=True)
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from types import FrameType
 from typing import Literal
 
@@ -156,8 +155,3 @@ class UpSupervisor:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def stamped(text: str) -> str:
-    """A line of the supervisor's log."""
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+from flows import logs
 from flows.up.place import Place
 from pipeline.config import load_settings
 from pipeline.errors import EvoloomError
@@ -32,14 +33,14 @@ def main() -> int:
     """Hold the engine until it ends; returns the exit code."""
     place = Place(Path(sys.argv[1]))
     try:
-        with lease_engine(load_settings().engine, lambda line: print(line, flush=True)) as engine:
+        with lease_engine(load_settings().engine, logs.tell) as engine:
             _show_log(place, engine.log_path)
             write_json(place.teacher, {"pid": os.getpid(), "base_url": engine.base_url,
                                        "model": engine.model})  # fmt: skip
-            print(f"{engine.model} answers at {engine.base_url}", flush=True)
+            logs.tell(f"{engine.model} answers at {engine.base_url}")
             _watch(engine)
     except EvoloomError as exc:
-        print(f"evoloom: {exc}", file=sys.stderr, flush=True)
+        logs.tell_error(str(exc))
         # A usage error is one of set-up; an engine that does not start may do so later.
         return 1 if isinstance(exc, EngineError) else exc.exit_code
     return 0

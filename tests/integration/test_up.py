@@ -6,6 +6,7 @@ The tests of this module share one `up`, in order.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -118,7 +119,7 @@ def test_sigkill_of_the_supervisor_ends_its_services_and_not_its_runs(
 def test_down_leaves_nothing_and_its_runs_can_be_resumed(
     up: Up, teacher: TeacherProcess, undisturbed: Path
 ) -> None:
-    """The last of the module."""
+    """The last that needs it up."""
     teacher.kill()
     teacher.start("--latency", "0.8", "1.2")  # it is to be at work still when told
     before = len(teacher.requests())
@@ -132,7 +133,28 @@ def test_down_leaves_nothing_and_its_runs_can_be_resumed(
     asked = [row["seed"] for row in teacher.requests(before)]
     assert runs.sampling_seeds(runs.journal_of(up.store, "stopped")) == set(asked)
 
+    teacher.kill()
+    teacher.start()
     assert runs.resume(up.store, run_id="stopped").end.state == "completed"
     assert runs.export_bytes(up.store, "stopped") == runs.export_bytes(undisturbed)
     assert up.evoloom("up", "--status").returncode == 1
     assert "nothing runs here" in up.evoloom("down").stdout
+
+
+def test_in_the_background_with_logs_in_json(up: Up) -> None:
+    """It says on standard output what people read, and keeps JSON lines."""
+    done = up.start_detached("--set", "log.format=json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = done.stdout.splitlines()
+    assert "prefect: healthy" in printed
+    status = up.status()
+    assert f"process {status['pid']}" in printed[-1] and "`evoloom down`" in printed[-1]
+    assert up.evoloom("up", "--status").returncode == 0
+    started = up.log("supervisor").splitlines()[-len(printed) + 1 :]
+    assert [json.loads(line)["message"] for line in started] == printed[:-1]
+
+    up.kill_service("prefect")
+    wait_until(lambda: '"message": "Prefect cannot be asked' in up.log("steward"), "its line")
+
+    assert up.evoloom("down").returncode == 0
+    assert up.processes() == []

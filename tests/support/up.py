@@ -52,6 +52,10 @@ class Up:
         status = self.status()
         return status["pid"] == self.pid and self.is_healthy()
 
+    def start_detached(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Have it go on in the background; returns what the command said."""
+        return self.evoloom("up", "--detach", *self._arguments, *arguments)
+
     def environment(self) -> dict[str, str]:
         """An environment without a Prefect of the user's, nor settings."""
         kept = {key: value for key, value in os.environ.items()
