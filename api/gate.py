@@ -38,6 +38,7 @@ _JSON_TYPES = frozenset(
 # An upload that is refused is read to here, so that who sends it gets to read why.
 _MOST_DISCARDED = 512 * 2**20
 _DISCARD_S = 30.0
+_READING = ("GET", "HEAD", "OPTIONS")
 _EVERYBODY = Key(LOCAL, LOCAL, SCOPES, "", None)
 _access = logging.getLogger("evoloom.access")
 
@@ -115,6 +116,21 @@ class Gate:
             raise Problem(
                 421, "not_this_host", "without keys the service answers to loopback names only"
             )
+        if self._limits.auth == "off" and scope["method"] not in _READING:
+            self._check_origin(headers)
+
+    def _check_origin(self, headers: dict[bytes, bytes]) -> None:
+        """A page of another site can have a browser send a POST here, if not read the answer."""
+        origin = headers.get(b"origin", b"").decode("latin-1").lower()
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if not origin or origin in (f"http://{host}", f"https://{host}"):
+            return
+        if origin not in [known.lower() for known in self._limits.cors_origins]:
+            raise Problem(
+                403, "foreign_origin",
+                f"Origin: {origin!r} is another site's; without keys pages of this service may send "
+                "this, and those of api.cors_origins",
+            )  # fmt: skip
 
     def _identify(self, scope: Scope, headers: dict[bytes, bytes]) -> Key | None:
         if self._limits.auth == "off":

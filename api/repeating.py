@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api.access import key_of
 from api.problems import Problem, ProblemField
+from store.service.database import ServiceDatabase
 from store.service.idempotency import Answer, Identity
 
 IdempotencyKey = Annotated[
@@ -43,6 +44,27 @@ def identity_of(request: Request, key: str | None, body: bytes) -> Identity | No
 def created(value: BaseModel, status: int, location: str | None) -> Answer:
     """An answer to be remembered."""
     return Answer(status, location, value.model_dump_json().encode())
+
+
+def earlier_answer(database: ServiceDatabase, identity: Identity | None) -> Answer | None:
+    """What was answered to this request before, if anything. Asked before a request is checked: what
+    it names may be gone since.
+
+    Raises:
+        Problem: its key stands for another request.
+    """
+    if identity is None:
+        return None
+    rows = database.rows(
+        "SELECT fingerprint, status, location, body FROM idempotency "
+        "WHERE owner = ? AND idempotency_key = ?",
+        (identity.owner, identity.key),
+    )
+    if not rows:
+        return None
+    if rows[0][0] != identity.fingerprint:
+        raise reused()
+    return Answer(*rows[0][1:])
 
 
 def respond(answer: Answer, *, is_repeated: bool) -> Response:

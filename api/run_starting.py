@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api.models.runs import ResumeBody, RunAccepted, RunBody
 from api.problems import Problem, field_problem
-from api.repeating import created, respond, reused
+from api.repeating import created, earlier_answer, respond, reused
 from api.run_views import RunViews
 from api.service import Service
 from flows.runs import new_run_id
@@ -28,7 +28,7 @@ from pipeline.records import SeedTask
 from pipeline.self_instruct import manifest as self_instruct
 from store.run_directory import is_run, runs_directory
 from store.run_names import list_versions
-from store.service.idempotency import Answer, Identity, ReusedKeyError, find_answer, remember
+from store.service.idempotency import Identity, ReusedKeyError, find_answer, remember
 from store.service.keys import Key
 from store.service.run_requests import RunRequest, ask_to_resume, find_request, insert_request
 from store.service.runs_index import IndexedRun
@@ -55,7 +55,7 @@ def start(service: Service, key: Key, body: RunBody, identity: Identity | None) 
     Raises:
         Problem: a field is wrong, or there is a run with this id.
     """
-    if identity is not None and (earlier := _earlier(service, identity)) is not None:
+    if (earlier := earlier_answer(service.database, identity)) is not None:
         return respond(earlier, is_repeated=True)
     seeds = _seeds(service, body)
     settings = _settings(service, body)
@@ -115,19 +115,6 @@ def resume(
         ask_to_resume(connection, run_id, dumped(settings))
     service.executor.wake()
     return RunAccepted(run_id=run_id, state="queued", seeds=None)
-
-
-def _earlier(service: Service, identity: Identity) -> Answer | None:
-    rows = service.database.rows(
-        "SELECT fingerprint, status, location, body FROM idempotency "
-        "WHERE owner = ? AND idempotency_key = ?",
-        (identity.owner, identity.key),
-    )
-    if not rows:
-        return None
-    if rows[0][0] != identity.fingerprint:
-        raise reused()
-    return Answer(*rows[0][1:])
 
 
 def _seeds(service: Service, body: RunBody) -> list[SeedTask]:

@@ -24,6 +24,7 @@ from store.service.idempotency import forget_old
 from store.service.query import QueryLimits, QueryRunner
 from store.service.reads import Reads
 from store.service.runs_index import RunsIndex
+from store.snapshot import is_current
 
 LOCAL = "local"
 """Who submits where the service runs without keys."""
@@ -66,8 +67,8 @@ def open_service(settings: Settings) -> Iterator[Service]:
         forget_old(database, limits.idempotency_hours)
         reads = Reads(store_path)
         stack.callback(reads.close)
-        if reads.version() is None:
-            publish_store(store_path)  # so that there is something to read
+        if not is_current(store_path):
+            publish_store(store_path)  # so that there is something to read, with the views of today
         publisher = Publisher(store_path, analyse=settings.store.analyse)
         stack.callback(publisher.close)
         executor = make_executor(settings, database, publisher)
@@ -105,12 +106,10 @@ def make_executor(settings: Settings, database: ServiceDatabase, publisher: Publ
             "choose 'process'"
         )
     if choice == "process" or not url:
-        return ProcessExecutor(database, publisher, settings.api.runs_at_once)
+        return ProcessExecutor(settings, database, publisher)
     from flows.serving.deployments import PrefectExecutor
 
-    return PrefectExecutor(
-        database, publisher, settings.api.runs_at_once, has_worker=settings.api.worker
-    )
+    return PrefectExecutor(settings, database, publisher)
 
 
 @contextlib.contextmanager

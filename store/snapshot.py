@@ -31,6 +31,7 @@ from store.database import (
     wal_path,
     writer_lock,
 )
+from store.schema import latest_version
 
 KEPT_GENERATIONS = 2
 """Snapshots kept: the newest, and the one that a reader may just be opening."""
@@ -155,6 +156,16 @@ def read_snapshot(store_path: Path) -> Snapshot:
     path, connection = _open_newest(store_path)
     with connection:
         return _describe(store_path.with_name(path.name), connection)
+
+
+def is_current(store_path: Path) -> bool:
+    """Whether there is a snapshot that has the tables and views of this evoloom's schema."""
+    try:
+        with open_snapshot(store_path) as connection:
+            row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+    except (UsageError, StoreError, duckdb.Error):
+        return False
+    return row is not None and row[0] == latest_version()
 
 
 def _open_newest(store_path: Path) -> tuple[Path, duckdb.DuckDBPyConnection]:

@@ -21,7 +21,14 @@ from api.models.data import (
 )
 from api.paging import CursorText, Limit, decode_cursor, encode_cursor
 from api.problems import Problem, ProblemField, field_problem
-from api.repeating import IdempotencyKey, created, identity_of, respond, reused
+from api.repeating import (
+    IdempotencyKey,
+    created,
+    earlier_answer,
+    identity_of,
+    respond,
+    reused,
+)
 from api.service import Service
 from api.strict_json import StrictRoute
 from flows.serving.commands import run_command
@@ -215,6 +222,8 @@ def _send(request: Request, service: Service, run_id: str, format: str) -> Respo
 
 
 def _create(service: Service, body: DatasetBody, identity: Identity | None) -> Response:
+    if (earlier := earlier_answer(service.database, identity)) is not None:
+        return respond(earlier, is_repeated=True)
     try:
         check_name(service.store_path, body.name)
     except UsageError as exc:

@@ -24,7 +24,14 @@ from api.models.seeds import (
 )
 from api.paging import CursorText, Limit, decode_cursor, encode_cursor
 from api.problems import Problem, ProblemField, field_problem
-from api.repeating import IdempotencyKey, created, identity_of, respond, reused
+from api.repeating import (
+    IdempotencyKey,
+    created,
+    earlier_answer,
+    identity_of,
+    respond,
+    reused,
+)
 from api.strict_json import StrictRoute
 from store.service.idempotency import ReusedKeyError, find_answer, remember
 from store.service.seed_sets import find_set, insert_set, list_members, list_sets
@@ -51,6 +58,8 @@ async def create_seed_set(
     identity = identity_of(request, idempotency_key, await request.body())
 
     def create() -> Response:
+        if (earlier := earlier_answer(service.database, identity)) is not None:
+            return respond(earlier, is_repeated=True)
         ids = _members(service, body)
         try:
             with service.database.transaction() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -66,13 +67,15 @@ class Publisher:
             for command in ("ingest", "analyse") if self._analyse else ("ingest",):
                 if self._is_closed:
                     return
-                # A store that somebody holds is written by the next command that can.
-                subprocess.run(
-                    [*_start(), "store", command, "--store", str(self._store_path),
-                     _package_root()],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL, start_new_session=True, check=False,
-                )  # fmt: skip
+                # A store that somebody holds is written by the next command that can; where this
+                # machine can start no process, so is this one.
+                with contextlib.suppress(OSError):
+                    subprocess.run(
+                        [*_start(), "store", command, "--store", str(self._store_path),
+                         _package_root()],
+                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL, start_new_session=True, check=False,
+                    )  # fmt: skip
 
 
 def _start() -> list[str]:

@@ -27,7 +27,7 @@ from flows.deployments import deploy_pool, workers_online
 from flows.following import is_locked
 from flows.serving.commands import Publisher
 from flows.serving.executor import CANCELLED, mark_cancelled, settings_of
-from pipeline.config import dump
+from pipeline.config import Settings, dump
 from pipeline.errors import UsageError
 from store.run_directory import is_run, runs_directory
 from store.run_writer import is_held
@@ -52,23 +52,13 @@ class PrefectExecutor:
 
     name = "prefect"
 
-    def __init__(
-        self,
-        database: ServiceDatabase,
-        publisher: Publisher,
-        at_once: int,
-        *,
-        has_worker: bool = True,
-    ) -> None:
-        """
-        Args:
-            at_once: flow runs that the service's own worker executes at once.
-            has_worker: whether there is one; without it, workers beside the service execute the runs.
-        """
+    def __init__(self, settings: Settings, database: ServiceDatabase, publisher: Publisher) -> None:
+        self._settings = settings
         self._database = database
         self._publisher = publisher
-        self._at_once = at_once
-        self._has_worker = has_worker
+        self._at_once = settings.api.runs_at_once
+        self._has_worker = settings.api.worker
+        """Without one, workers beside the service execute the runs."""
         self._news = threading.Event()
         self._is_closed = False
         self._problem: str | None = "the deployments are not registered yet"
@@ -172,7 +162,7 @@ class PrefectExecutor:
             self._follow(client, request, flow_run)
 
     def _schedule(self, client: Any, request: RunRequest) -> None:
-        settings = settings_of(request)
+        settings = settings_of(request, self._settings)
         if request.cancel_requested:
             if is_run(settings.store.path, request.run_id):
                 mark_cancelled(self._database, request.run_id, settings.store.path)
@@ -210,11 +200,11 @@ class PrefectExecutor:
             client.set_flow_run_state(flow_run.id, Cancelling())
 
     def _has_run(self, request: RunRequest) -> bool:
-        return is_run(settings_of(request).store.path, request.run_id)
+        return is_run(self._settings.store.path, request.run_id)
 
     def _is_alone(self, request: RunRequest) -> bool:
         """Whether nobody has had the run for a while: neither a flow nor the run's own process."""
-        run_dir = runs_directory(settings_of(request).store.path) / request.run_id
+        run_dir = runs_directory(self._settings.store.path) / request.run_id
         if is_held(run_dir) or is_locked(run_dir.with_name(f"{request.run_id}.flow") / "lock"):
             self._alone_since.pop(request.run_id, None)
             return False
@@ -225,7 +215,7 @@ class PrefectExecutor:
         """A request whose flow run is at its end, or gone."""
         self._alone_since.pop(request.run_id, None)
         if self._has_run(request):
-            mark_cancelled(self._database, request.run_id, settings_of(request).store.path)
+            mark_cancelled(self._database, request.run_id, self._settings.store.path)
             self._note(request, "ended", reason)
             self._publisher.publish()
         else:

@@ -7,17 +7,19 @@ or killed, and is supervised again by the next one.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from flows import logs
 from flows.child import with_key
 from flows.runs import Listener
 from flows.serving.commands import Publisher
-from flows.serving.runs import with_seeds
+from flows.serving.runs import is_open, with_seeds
 from flows.supervision import StoppedEarlyError, Supervisor
-from pipeline.config import Settings
+from pipeline.config import Settings, dump, flatten, operational_keys
 from pipeline.errors import EvoloomError
 from store.run_directory import is_run, read_state, runs_directory
 from store.run_writer import HeldRun, is_held
@@ -53,10 +55,12 @@ class ProcessExecutor:
 
     name = "process"
 
-    def __init__(self, database: ServiceDatabase, publisher: Publisher, at_once: int) -> None:
+    def __init__(self, settings: Settings, database: ServiceDatabase, publisher: Publisher) -> None:
+        self._settings = settings
         self._database = database
         self._publisher = publisher
-        self._at_once = at_once
+        self._at_once = settings.api.runs_at_once
+        self._problem: str | None = None
         self._news = threading.Event()
         self._is_closed = False
         self._lock = threading.Lock()
@@ -82,7 +86,7 @@ class ProcessExecutor:
 
     def problem(self) -> str | None:
         """See `Executor`."""
-        return None if self._thread.is_alive() else "the thread that starts runs has ended"
+        return self._problem if self._thread.is_alive() else "the thread that starts runs has ended"
 
     def close(self) -> None:
         """Stop looking; runs go on in their processes."""
@@ -92,7 +96,7 @@ class ProcessExecutor:
             self._thread.join(5.0)
 
     def _adopt(self, request: RunRequest) -> None:
-        store_path = Settings(**with_key(request.settings)).store.path
+        store_path = self._settings.store.path
         run_dir = runs_directory(store_path) / request.run_id
         if is_run(store_path, request.run_id) and not is_held(run_dir):
             state = read_state(run_dir).state
@@ -103,29 +107,46 @@ class ProcessExecutor:
 
     def _loop(self) -> None:
         while True:
-            self._news.wait()
+            # What could not be done, because the disk was full for example, is tried again.
+            self._news.wait(_AGAIN_S if self._problem else None)
             self._news.clear()
             if self._is_closed:
                 return
+            self._look()
+
+    def _look(self) -> None:
+        problem: str | None = None
+        try:
             for request in open_requests(self._database):
-                with self._lock:
-                    stop = self._active.get(request.run_id)
-                    has_room = len(self._active) < self._at_once
-                if stop is not None:
-                    if request.cancel_requested:
-                        stop.set()
-                elif request.cancel_requested:
-                    self._drop(request)
-                elif has_room:
-                    self._begin(request)
+                try:
+                    self._look_at(request)
+                except Exception as exc:  # noqa: BLE001  one request keeps no other from its turn
+                    problem = problem or f"run {request.run_id}: {_named(exc)}"
+        except Exception as exc:  # noqa: BLE001  runs are started for as long as the service lives
+            problem = _named(exc)
+        if problem is not None and problem != self._problem:
+            logs.tell(f"runs cannot be started or stopped: {problem}", "warning", logging.WARNING)
+        self._problem = problem
+
+    def _look_at(self, request: RunRequest) -> None:
+        with self._lock:
+            stop = self._active.get(request.run_id)
+            has_room = len(self._active) < self._at_once
+        if stop is not None:
+            if request.cancel_requested:
+                stop.set()
+        elif request.cancel_requested:
+            self._drop(request)
+        elif has_room:
+            self._begin(request)
 
     def _begin(self, request: RunRequest) -> None:
+        self._note(request.run_id, "started")
         stop = threading.Event()
         if request.cancel_requested:
             stop.set()
         with self._lock:
             self._active[request.run_id] = stop
-        self._note(request.run_id, "started")
         threading.Thread(
             target=self._supervise, args=(request, stop), name=f"run {request.run_id}", daemon=True
         ).start()
@@ -133,7 +154,7 @@ class ProcessExecutor:
     def _supervise(self, request: RunRequest, stop: threading.Event) -> None:
         run_id = request.run_id
         try:
-            settings = settings_of(request)
+            settings = settings_of(request, self._settings)
 
             def tell(text: str) -> None:
                 self._messages[run_id] = text
@@ -143,11 +164,11 @@ class ProcessExecutor:
                 niceness=_NICENESS,
             )  # fmt: skip
             supervisor.run()
-            self._ended(request, settings)
+            self._ended(request)
         except StoppedEarlyError:
             self._note(run_id, "cancelled", CANCELLED)
         except EvoloomError as exc:
-            has_run = is_run(Settings(**with_key(request.settings)).store.path, run_id)
+            has_run = is_run(self._settings.store.path, run_id)
             self._note(run_id, "ended" if has_run else "failed", str(exc))
         except Exception as exc:  # noqa: BLE001  whatever it is, the request has ended
             self._note(run_id, "failed", f"{type(exc).__name__}: {exc}")
@@ -157,17 +178,18 @@ class ProcessExecutor:
             self._messages.pop(run_id, None)
             self._news.set()
 
-    def _ended(self, request: RunRequest, settings: Settings) -> None:
-        mark_cancelled(self._database, request.run_id, settings.store.path)
+    def _ended(self, request: RunRequest) -> None:
+        store_path = self._settings.store.path
+        mark_cancelled(self._database, request.run_id, store_path)
         self._note(request.run_id, "ended")
-        if read_state(runs_directory(settings.store.path) / request.run_id).ingest_pending:
+        if read_state(runs_directory(store_path) / request.run_id).ingest_pending:
             self._publisher.publish()
 
     def _drop(self, request: RunRequest) -> None:
         """A request that waits is cancelled: one to resume leaves the run as it is."""
-        settings = settings_of(request)
-        if is_run(settings.store.path, request.run_id):
-            mark_cancelled(self._database, request.run_id, settings.store.path)
+        store_path = self._settings.store.path
+        if is_run(store_path, request.run_id):
+            mark_cancelled(self._database, request.run_id, store_path)
             self._note(request.run_id, "ended")
             self._publisher.publish()
         else:
@@ -178,10 +200,24 @@ class ProcessExecutor:
             update_request(connection, run_id, state=state, reason=reason, executor=self.name)  # type: ignore[arg-type]
 
 
-def settings_of(request: RunRequest) -> Settings:
+def settings_of(request: RunRequest, own: Settings) -> Settings:
     """The settings that a request's run is executed with; its seeds are written where they name
-    them."""
-    settings = Settings(**with_key(request.settings))
+    them.
+
+    What makes the run what it is, and its caps, are the request's. The rest is the service's of now:
+    its teacher or its store may have moved since.
+    """
+    values = with_key(request.settings)
+    now = operational_keys()
+    for key, value in flatten(dump(own)):
+        if key in now and not is_open(key):
+            *groups, name = key.split(".")
+            part = values
+            for group in groups:
+                part[group] = dict(part.get(group) or {})
+                part = part[group]
+            part[name] = value
+    settings = Settings(**values)
     if request.seeds is None:
         return settings
     folder = runs_directory(settings.store.path) / f"{request.run_id}.flow"
@@ -203,6 +239,11 @@ def mark_cancelled(database: ServiceDatabase, run_id: str, store_path: Path) -> 
         run.write_state("cancelled", CANCELLED)
 
 
+def _named(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {exc}"
+
+
+_AGAIN_S = 5.0
 _NICENESS = 10
 """A run waits for its teacher most of the time; while it publishes, who reads goes first."""
 

@@ -18,6 +18,8 @@ Row: TypeAlias = tuple[Any, ...]
 VERSION = 1
 """Of the schema, in SQLite's `user_version`."""
 _BUSY_WAIT_S = 30.0
+_MOST_IDLE = 8
+"""Reading connections kept for the next reader; one more is closed after its use."""
 
 
 class ServiceDatabaseError(EvoloomError):
@@ -32,8 +34,8 @@ def service_path(store_path: Path) -> Path:
 class ServiceDatabase:
     """The service's database, made where there is none; a context manager.
 
-    May be used from several threads and opened by several processes: each thread reads on a
-    connection of its own, writes wait for each other.
+    May be used from several threads and opened by several processes: each read has a connection to
+    itself, writes wait for each other.
     """
 
     def __init__(self, store_path: Path) -> None:
@@ -43,8 +45,9 @@ class ServiceDatabase:
         """
         self.path = service_path(store_path)
         self._writing = threading.RLock()
-        self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
+        self._pooling = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._is_closed = False
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._connect()
@@ -65,11 +68,9 @@ class ServiceDatabase:
 
     def rows(self, sql: str, parameters: Row = ()) -> list[Row]:
         """All rows of a query, of what is committed."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._connect()
         try:
-            return connection.execute(sql, parameters).fetchall()
+            with self._reader() as connection:
+                return connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as exc:
             raise ServiceDatabaseError(f"{self.path}: cannot be read: {exc}") from exc
 
@@ -101,15 +102,38 @@ class ServiceDatabase:
         return int(self.rows("SELECT number FROM revision")[0][0])
 
     def close(self) -> None:
-        """Close every connection."""
-        for connection in self._open:
+        """Close every connection; one that is being read on when its reader is done."""
+        with self._pooling:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+        for connection in [*idle, self._writer]:
             connection.close()
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """A connection that nobody else uses meanwhile. Not one a thread: threads of a service come
+        and go, and what they leave open would stay open."""
+        with self._pooling:
+            if self._is_closed:
+                raise sqlite3.ProgrammingError("the database was closed")
+            connection = self._idle.pop() if self._idle else None
+        connection = connection or self._connect()
+        try:
+            yield connection
+        finally:
+            self._put_back(connection)
+
+    def _put_back(self, connection: sqlite3.Connection) -> None:
+        with self._pooling:
+            if not self._is_closed and len(self._idle) < _MOST_IDLE:
+                self._idle.append(connection)
+                return
+        connection.close()
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path, timeout=_BUSY_WAIT_S, isolation_level=None, check_same_thread=False
         )
-        self._open.append(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         # An answer 201 must outlive a power cut.
         connection.execute("PRAGMA synchronous = FULL")

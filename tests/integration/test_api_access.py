@@ -198,6 +198,12 @@ def test_without_keys_it_answers_to_loopback_names_only(tmp_path: Path) -> None:
         assert code(rebound) == (421, "not_this_host")
         form = client.post("/seed-tasks", content="{}", headers={"Content-Type": "text/plain"})
         assert code(form) == (415, "content_type")
+        address = str(client.base_url).removesuffix("/v1/").removesuffix("/v1")
+        for origin in ("https://evil.example.org", "null", "http://127.0.0.1:1"):
+            foreign = client.post("/runs/night/resume", headers={"Origin": origin})
+            assert code(foreign) == (403, "foreign_origin")
+        own = client.post("/runs/night/resume", headers={"Origin": address})
+        assert code(own) == (404, "run_not_found")
         second = evoloom("serve", "--port", "0", "--store", store)
         assert second.returncode == 2 and "another `evoloom serve` has it" in second.stderr
 

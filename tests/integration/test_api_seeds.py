@@ -177,6 +177,17 @@ def test_a_repeated_post_is_answered_again_and_done_once(
         assert again.status_code == 409  # the key is another's: a request of its own
 
 
+def test_a_seed_set_is_answered_again_though_its_tasks_are_gone(service: ServiceProcess) -> None:
+    with service.client() as client:
+        (made,) = client.post("/seed-tasks", json=task(1)).raise_for_status().json()["ids"]
+        body, key = {"name": "mine", "seed_task_ids": [made]}, {"Idempotency-Key": "k-2"}
+        first = client.post("/seed-sets", json=body, headers=key).raise_for_status()
+        client.post(f"/seed-tasks/{made}/retract").raise_for_status()
+        again = client.post("/seed-sets", json=body, headers=key)
+        assert (again.status_code, again.content) == (201, first.content)
+        assert again.headers["Idempotency-Replayed"] == "true"
+
+
 JSON = "application/json"
 LINES = "application/x-ndjson"
 GOOD = json.dumps(task(1))

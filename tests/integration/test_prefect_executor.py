@@ -41,7 +41,11 @@ class Looking:
     def __init__(self, store: Path, database: ServiceDatabase) -> None:
         self._database = database
         self._publisher = Publisher(store, analyse=False)
-        self._executor = PrefectExecutor(database, self._publisher, 1, has_worker=False)
+        self._executor = PrefectExecutor(
+            load_settings({"store.path": str(store), "api.worker": False}),
+            database,
+            self._publisher,
+        )
         deploy_pool("cpu")
 
     def close(self) -> None:
@@ -153,7 +157,7 @@ def test_the_services_worker_logs_as_the_service_does(
     monkeypatch.setenv("EVOLOOM_LOG__FORMAT", "json")
     publisher = Publisher(store, analyse=False)
     with temporary_settings({PREFECT_API_URL: server.url}):
-        executor = PrefectExecutor(database, publisher, 1)
+        executor = PrefectExecutor(load_settings({"store.path": str(store)}), database, publisher)
         executor.start()
         executor.close()
     publisher.close()

@@ -8,7 +8,15 @@ from pipeline.errors import UsageError
 from store.database import StoreBusyError, StoreError, temporary_path, wal_path
 from store.ingest import ingest
 from store.rebuild import rebuild
-from store.snapshot import SnapshotReader, open_snapshot, publish, read_snapshot, snapshot_link
+from store.schema import latest_version
+from store.snapshot import (
+    SnapshotReader,
+    is_current,
+    open_snapshot,
+    publish,
+    read_snapshot,
+    snapshot_link,
+)
 from tests.support.run_directories import SyntheticRun, write_run
 from tests.support.stores import dump
 
@@ -48,6 +56,18 @@ class TestPublish:
             "evoloom.snapshot-4.duckdb",
             "evoloom.snapshot.duckdb",
         ]
+
+    def test_one_of_an_older_schema_or_none_at_all_is_not_current(self, store: Path) -> None:
+        assert not is_current(store)
+        publish(store)
+        assert is_current(store)
+        with duckdb.connect(snapshot_link(store).resolve()) as connection:
+            connection.execute("DELETE FROM schema_version WHERE version = ?", [latest_version()])
+        assert not is_current(store)
+        publish(store)
+        assert is_current(store)
+        snapshot_link(store).resolve().write_bytes(b"no database")
+        assert not is_current(store)
 
     def test_leftovers_of_a_killed_publish_are_no_hindrance(self, store: Path) -> None:
         temporary_path(store, "snapshot").write_bytes(b"half a copy")
