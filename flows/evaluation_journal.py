@@ -65,7 +65,8 @@ async def take_recorded(
             address = Address(question.stage, question.position, attempt)
             if (there := journal.get(address)) is None:
                 request = question.make_request(address)
-                found = recorded.find(str(question.context["scoring"]), request.request_hash())
+                key = str(question.context["scoring"])
+                found = recorded.find(key, request.request_hash(), attempt)
                 if found is None:
                     break
                 note = {**question.context, "recorded_from": found.run_id}

@@ -38,11 +38,13 @@ class ImportOptions:
 @dataclass(frozen=True, slots=True)
 class Recognised:
     """What a file was found to be. `columns` gives the file's column of fields that are named
-    otherwise; `left_out` are fields of the first rows that the format has no use for."""
+    otherwise; `seen` are the fields of the first rows, `left_out` those of them that the format has
+    no use for."""
 
     container: Container
     format: Format
     columns: Mapping[str, str]
+    seen: tuple[str, ...]
     left_out: tuple[str, ...]
     rows: Iterator[SourceRow | BadRow]
 
@@ -152,7 +154,7 @@ def recognise(path: Path, stream: io.BufferedReader, options: ImportOptions) -> 
             )
     used = {columns.get(field_name, field_name) for field_name in kind.fields}
     left_out = tuple(column for column in seen if column not in used)
-    return Recognised(container, kind, columns, left_out, chain(first, rows))
+    return Recognised(container, kind, columns, tuple(seen), left_out, chain(first, rows))
 
 
 def _check_columns(path: Path, columns: Mapping[str, str], seen: Sequence[str]) -> None:

@@ -102,7 +102,7 @@ def import_files(
 def new_import_id(path: Path) -> str:
     """A run id that names the file: `import-alpaca_data-20261121-1f2e`."""
     stem = path.name.split(".")[0] or "file"
-    stem = re.sub(r"[^A-Za-z0-9._@-]+", "-", stem)[:_STEM_CHARACTERS]
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)[:_STEM_CHARACTERS]
     return f"{KIND}-{stem}-{datetime.now(UTC):%Y%m%d}-{token_hex(2)}"
 
 
@@ -113,7 +113,7 @@ def _import_file(
     try:
         with open_file(path) as stream:
             file = recognise(path, stream, options)
-            counts, bad = _write(path.name, run, file, on_progress)
+            counts, bad, missing = _write(path.name, run, file, on_progress)
     except BrokenFileError as exc:
         raise UsageError(
             f"{path}: {exc}. What follows cannot be read, so nothing was imported"
@@ -121,6 +121,8 @@ def _import_file(
     except (EOFError, OSError, zlib.error) as exc:
         reason = getattr(exc, "strerror", None) or exc
         raise UsageError(f"{path}: {reason}. Nothing was imported") from exc
+    if missing:
+        raise UsageError(_not_there(path, file, missing))
     mapping = {key: value for key, value in file.columns.items() if key != value}
     imported = Imported(
         run.run_id, path.name, file.format.name, options.format is None, file.container, mapping,
@@ -149,14 +151,20 @@ def _import_file(
 
 def _write(
     name: str, run: NewRun, file: Recognised, on_progress: Progress
-) -> tuple[Counts, tuple[BadRow, ...]]:
-    """Write the rows; the counts and the first bad ones."""
+) -> tuple[Counts, tuple[BadRow, ...], set[str]]:
+    """Write the rows; the counts, the first bad ones, and mapped columns that no readable row has."""
     shown: list[BadRow] = []
+    # JSON may be sparse: that a column is in none of the rows is known after the last.
+    missing = set(file.columns.values())
+    is_read = False
     with ExitStack() as stack:
         grouper = Grouper(lambda number: f"{name} {file.unit} {number}")
         stack.callback(grouper.close)
         aside = stack.enter_context((run.path / REJECTED).open("w", encoding="ascii"))
         for done, row in enumerate(file.rows, 1):
+            if missing and isinstance(row, SourceRow):
+                is_read = True
+                missing.difference_update(row.fields)
             found = _understand(row, file)
             if isinstance(found, BadRow):
                 if len(shown) < _SHOWN_BAD_ROWS:
@@ -174,7 +182,7 @@ def _write(
         os.fsync(aside.fileno())
     if not shown:
         (run.path / REJECTED).unlink()
-    return counts, tuple(shown)
+    return counts, tuple(shown), missing if is_read else set()
 
 
 def _understand(row: SourceRow | BadRow, file: Recognised) -> ImportedTask | BadRow:
@@ -193,6 +201,15 @@ def describe_bad_rows(item: Imported) -> list[str]:
     lines = [f"  {unit} {bad.number}: {bad.reason}: {bad.detail}" for bad in item.bad_rows]
     more = sum(item.counts.bad.values()) - len(item.bad_rows)
     return lines + ([f"  and {more} more"] if more else [])
+
+
+def _not_there(path: Path, file: Recognised, missing: set[str]) -> str:
+    flags = [f"--map {name}={column}" for name, column in file.columns.items() if column in missing]
+    return (
+        f"{path}: {', '.join(flags)}: no {file.unit} has a field "
+        f"{' or '.join(map(repr, sorted(missing)))}; the first have {', '.join(file.seen) or 'none'}. "
+        "Nothing was imported"
+    )
 
 
 def _nothing(path: Path, item: Imported) -> str:

@@ -13,7 +13,7 @@ import os
 import shutil
 import sqlite3
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -34,7 +34,10 @@ from store.snapshot import read_snapshot
 
 ABOUT = "backup.json"
 _ARCHIVES = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz"}
-_NOT_COPIED = frozenset({"lock"})
+_NOT_COPIED = frozenset({"lock", ".settings.json", "stop", "end.json"})
+"""What is there only while a run is executed: its lock, and how a training talks to its processes."""
+_CHECKPOINTS = "checkpoints"
+_CHECKPOINT_PASSES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +156,17 @@ def _copy_snapshot(store_path: Path, copy: Path) -> str:
 def _copy_run(run_dir: Path, target: Path) -> None:
     target.mkdir(parents=True)
     ordered = [run_dir / "state.json", spool_path(run_dir), run_dir / JOURNAL]
+    _copy_files(run_dir, target, [path for path in ordered if path.exists()])
+    _copy_checkpoints(run_dir / _CHECKPOINTS, target / _CHECKPOINTS)
+    # Listed after the checkpoints: a training drops them when its adapter is there.
     rest = sorted(path for path in _files(run_dir) if path not in ordered)
     # Where the run is pruned meanwhile its journal goes, and before that comes the record of it.
-    for path in [*(path for path in ordered if path.exists()), *rest, run_dir / PRUNED]:
+    _copy_files(run_dir, target, [*rest, run_dir / PRUNED])
+    checked_lines.fsync_directory(target)
+
+
+def _copy_files(run_dir: Path, target: Path, paths: Iterable[Path]) -> None:
+    for path in paths:
         copy = target / path.relative_to(run_dir)
         copy.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -165,24 +176,83 @@ def _copy_run(run_dir: Path, target: Path) -> None:
                 raise
             continue
         fsync_file(copy)
-    checked_lines.fsync_directory(target)
+
+
+def _copy_checkpoints(folder: Path, target: Path) -> None:
+    """Each checkpoint whole or not at all; a training makes new ones and drops old ones meanwhile."""
+    for _ in range(_CHECKPOINT_PASSES):
+        try:
+            names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        except FileNotFoundError:  # no training, or one that has ended
+            return
+        missing = [
+            name for name in names if not _is_temporary(name) and not (target / name).exists()
+        ]
+        # Where one was dropped meanwhile there may be a newer one.
+        are_whole = [_copy_checkpoint(folder / name, target / name) for name in missing]
+        if all(are_whole):
+            return
+    raise StoreError(f"{folder}: its checkpoints are replaced faster than they can be copied")
+
+
+def _copy_checkpoint(folder: Path, target: Path) -> bool:
+    """Copy one, unless it is dropped or replaced meanwhile; False where it was."""
+    making = target.with_name(f".{target.name}.tmp")
+    try:
+        before = _identities(folder)
+        if not before:  # what a kill left of one that was being dropped
+            return True
+        making.mkdir(parents=True)
+        _copy_files(folder, making, before)
+        is_whole = _identities(folder) == before
+    except FileNotFoundError:
+        is_whole = False
+    if is_whole:
+        making.rename(target)
+        checked_lines.fsync_directory(target.parent)
+    else:
+        shutil.rmtree(making, ignore_errors=True)
+    return is_whole
+
+
+def _identities(folder: Path) -> dict[Path, tuple[int, int, int]]:
+    """The files of a folder, with what differs when one of them is replaced."""
+
+    def fail(error: OSError) -> None:
+        raise error  # `os.walk` passes over a folder that is gone
+
+    found = {}
+    for place, _, names in os.walk(folder, onerror=fail):
+        for path in (Path(place, name) for name in sorted(names)):
+            stat = path.stat()
+            found[path] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return found
 
 
 def _files(run_dir: Path) -> Iterator[Path]:
-    for path in run_dir.rglob("*"):
-        if path.is_file() and path.name not in _NOT_COPIED and not _is_temporary(path):
-            yield path
+    """All that is copied of a run, apart from its checkpoints."""
+    for folder, folders, names in os.walk(run_dir):
+        at_top = Path(folder) == run_dir
+        folders[:] = [
+            name
+            for name in folders
+            if not _is_temporary(name) and not (at_top and name == _CHECKPOINTS)
+        ]
+        for name in names:
+            path = Path(folder, name)
+            if path.is_file() and name not in _NOT_COPIED and not _is_temporary(name):
+                yield path
 
 
-def _is_temporary(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(".tmp")
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".tmp")
 
 
 def _copy_service(database: Path, copy: Path) -> bool:
     if not database.exists():
         return False
     with (
-        closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as source,
         closing(sqlite3.connect(copy)) as sink,
     ):
         source.backup(sink)

@@ -22,7 +22,7 @@ from pipeline.records import Batch, InstanceRow, InstructionRow
 from store.dataset_rows import STAGE, Collected, content_hash_of
 from store.new_run import NewRun
 from store.run_directory import is_run, read_manifest, runs_directory
-from store.run_names import VersionId, list_versions, parse_version
+from store.run_names import VersionId, list_taken, list_versions, parse_version
 
 __all__ = [
     "CARD", "Created", "DatasetSummary", "check_name", "content_hash_of", "list_datasets",
@@ -92,13 +92,13 @@ def write_version(
     check_name(store_path, name)
     runs_dir = runs_directory(store_path)
     with _numbering(runs_dir):
-        versions = list_versions(runs_dir, name)
-        for version in reversed(versions):
-            summary = read_summary(runs_dir, str(version))
+        for version in reversed(list_versions(runs_dir, name)):
+            summary = _read_summary(runs_dir, version)
             if summary.content_hash == collected.content_hash:
                 return Created(summary, is_new=False)
         today = datetime.now(UTC).date()
-        number = max((item.number for item in versions if item.date == today), default=0) + 1
+        taken = [item.number for item in list_taken(runs_dir, name) if item.date == today]
+        number = max(taken, default=0) + 1
         run_id = str(VersionId(name, today, number))
         with NewRun(store_path, run_id) as run:
             run.write(
@@ -142,7 +142,7 @@ def _manifest(run_id: str, collected: Collected, recipe: Mapping[str, Any]) -> d
 def list_datasets(store_path: Path, name: str | None = None) -> list[DatasetSummary]:
     """The versions of a store, of one dataset or of all, the oldest of each first."""
     runs_dir = runs_directory(store_path)
-    return [read_summary(runs_dir, str(version)) for version in list_versions(runs_dir, name)]
+    return [_read_summary(runs_dir, version) for version in list_versions(runs_dir, name)]
 
 
 def read_summary(runs_dir: Path, name: str) -> DatasetSummary:
@@ -152,12 +152,19 @@ def read_summary(runs_dir: Path, name: str) -> DatasetSummary:
         UsageError: there is none; the message lists the versions there are.
         DamagedRunError: its manifest cannot be read.
     """
-    versions = list_versions(runs_dir)
-    run_id = str(next((item for item in reversed(versions) if item.name == name), name))
-    version = parse_version(run_id)
+    version = parse_version(name)
+    versions = list_versions(runs_dir, version.name if version else name)
+    if version is None and versions:
+        version = versions[-1]
     if version is None or version not in versions:
-        there = ", ".join(map(str, versions[-20:])) or "none; `evoloom datasets create` makes one"
+        there = ", ".join(map(str, list_versions(runs_dir)[-20:]))
+        there = there or "none; `evoloom datasets create` makes one"
         raise UsageError(f"no dataset version {name!r} in {runs_dir}; there: {there}")
+    return _read_summary(runs_dir, version)
+
+
+def _read_summary(runs_dir: Path, version: VersionId) -> DatasetSummary:
+    run_id = str(version)
     manifest = read_manifest(runs_dir / run_id)
     raw = manifest.raw
     return DatasetSummary(

@@ -1,7 +1,8 @@
 """Evaluations as run directories: their files, and the answers that are recorded in them.
 
 A configuration scores an evaluation file once: what an earlier evaluation of the store was answered,
-to the same request under the same key, is taken from there. The key is the hash of base, adapter,
+to the same request under the same key, is taken from there. That a request was too long is not: the
+context may have been enlarged since. The key is the hash of base, adapter,
 file and decoding (`pipeline.student.evaluation.identity`).
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.records import JournalEntry
+from pipeline.records import JournalEntry, Refusal
 from store.journal import read_entries
 from store.run_writer import JOURNAL
 
@@ -34,7 +35,8 @@ class RecordedAnswer:
 
 
 class RecordedAnswers:
-    """Answers of earlier evaluations by (scoring key, hash of the request)."""
+    """Answers of earlier evaluations by (scoring key, hash of the request, attempt): what is asked
+    again differs in its seed alone, which the hash leaves out."""
 
     def __init__(self, runs_dir: Path, keys: Iterable[str], but_for: str = "") -> None:
         """
@@ -43,7 +45,7 @@ class RecordedAnswers:
             but_for: a run that is not looked into.
         """
         wanted = frozenset(keys)
-        self._answers: dict[tuple[str, str], RecordedAnswer] = {}
+        self._answers: dict[tuple[str, str, int], RecordedAnswer] = {}
         for path in sorted(runs_dir.glob(f"[!.]*/{SCORINGS}")):
             run_dir = path.parent
             if run_dir.name == but_for or wanted.isdisjoint(_keys(path)):
@@ -51,13 +53,17 @@ class RecordedAnswers:
             for name in (ANSWERS, JOURNAL):
                 for entry in read_entries(run_dir / name):
                     key = entry.context.get("scoring")
-                    if key in wanted:
-                        place = (str(key), entry.request_hash)
+                    if key in wanted and not _was_too_long(entry):
+                        place = (str(key), entry.request_hash, entry.address.attempt)
                         self._answers.setdefault(place, RecordedAnswer(run_dir.name, entry))
 
-    def find(self, key: str, request_hash: str) -> RecordedAnswer | None:
+    def find(self, key: str, request_hash: str, attempt: int) -> RecordedAnswer | None:
         """The answer to a request under a scoring's key, if an evaluation has it."""
-        return self._answers.get((key, request_hash))
+        return self._answers.get((key, request_hash, attempt))
+
+
+def _was_too_long(entry: JournalEntry) -> bool:
+    return isinstance(entry.outcome, Refusal) and entry.outcome.kind == "context_length"
 
 
 def _keys(path: Path) -> list[str]:

@@ -19,6 +19,7 @@ from pipeline.errors import UsageError
 from pipeline.records import Batch
 from store import checked_lines
 from store.run_directory import runs_directory, spool_path
+from store.run_names import parse_version
 from store.run_writer import check_new_run
 from store.spool import Spool
 
@@ -39,7 +40,7 @@ class NewRun:
             RunExistsError: there is a run with this id.
             UsageError: the id cannot be a folder's name, or the place cannot be written.
         """
-        check_new_run(store_path, run_id)
+        check_new_run(store_path, run_id, is_version=parse_version(run_id) is not None)
         self.run_id = run_id
         self._target = runs_directory(store_path) / run_id
         self.path = self._target.with_name(f".{run_id}.{os.getpid()}.tmp")

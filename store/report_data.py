@@ -122,7 +122,7 @@ def read_report_data(store_path: Path, *run_ids: str) -> list[ReportData]:
     with open_snapshot(store_path) as connection:
         try:
             return [_read(connection, store_path, run_id) for run_id in run_ids]
-        except duckdb.CatalogException as exc:
+        except (duckdb.CatalogException, duckdb.BinderException) as exc:
             raise UsageError(
                 f"the published snapshot of {store_path} is an older evoloom's: "
                 f"`{INGEST_COMMAND} --store {store_path}` publishes one of this version"

@@ -8,11 +8,14 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
-from store.run_directory import find_runs, list_run_ids
+from pipeline.errors import UsageError
+from store.run_directory import DamagedRunError, find_runs, list_run_ids, read_manifest
 
 _VERSION = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)@(?P<date>\d{4}-\d\d-\d\d)\.(?P<number>[1-9]\d*)"
 )
+_DATASET = "dataset"
+"""The kind of the runs that are dataset versions."""
 
 
 class VersionId(NamedTuple):
@@ -27,7 +30,7 @@ class VersionId(NamedTuple):
 
 
 def parse_version(run_id: str) -> VersionId | None:
-    """The parts of a dataset version's id; None for any other run's."""
+    """The parts of an id that has the form of a dataset version's; None for any other."""
     match = _VERSION.fullmatch(run_id)
     if match is None:
         return None
@@ -40,10 +43,25 @@ def parse_version(run_id: str) -> VersionId | None:
 
 def list_versions(runs_dir: Path, name: str | None = None) -> list[VersionId]:
     """The dataset versions in a folder of runs, of one name or of all, the oldest first."""
+    return [
+        version for version in list_taken(runs_dir, name) if _is_dataset(runs_dir / str(version))
+    ]
+
+
+def list_taken(runs_dir: Path, name: str | None = None) -> list[VersionId]:
+    """The ids that have the form of a version's, whatever kind of run has them; ascending."""
     versions = (parse_version(run_id) for run_id in list_run_ids(runs_dir))
     return sorted(
         version for version in versions if version and (name is None or version.name == name)
     )
+
+
+def _is_dataset(run_dir: Path) -> bool:
+    """Whether a run with a version's id is one. Earlier evolooms let imports have such ids, too."""
+    try:
+        return read_manifest(run_dir).kind == _DATASET
+    except (DamagedRunError, UsageError):
+        return True  # whoever reads it says what is wrong with it
 
 
 def is_known(runs_dir: Path, name: str) -> bool:

@@ -28,6 +28,7 @@ from store.run_directory import (
     runs_directory,
     spool_path,
 )
+from store.run_names import list_versions
 from store.spool import Spool
 
 JOURNAL = "journal"
@@ -49,21 +50,29 @@ class RunExistsError(UsageError):
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 
 
-def check_new_run(store_path: Path, run_id: str) -> None:
+def check_new_run(store_path: Path, run_id: str, *, is_version: bool = False) -> None:
     """Check, before anything is started or paid for, that a run can be made and stored.
+
+    Args:
+        is_version: whether the run is a dataset version, whose id holds an '@'.
 
     Raises:
         RunExistsError: there is a run with this id.
-        UsageError: the id cannot be a folder's name, the place cannot be written, the store is no
-            evoloom store or from a newer version.
+        UsageError: the id cannot be a folder's name or would be taken for a dataset, the place cannot
+            be written, the store is no evoloom store or from a newer version.
     """
-    if not _RUN_ID.fullmatch(run_id):
+    if not _RUN_ID.fullmatch(run_id) or ("@" in run_id and not is_version):
         raise UsageError(
-            f"run id {run_id!r}: letters, digits, '.', '_', '@' and '-' are allowed, 128 at most, the "
-            "first a letter or digit"
+            f"run id {run_id!r}: letters, digits, '.', '_' and '-' are allowed, 128 at most, the first "
+            "a letter or digit; '@' stands in the ids of dataset versions only"
         )
     if (runs_directory(store_path) / run_id).exists():
         raise _exists(run_id)
+    if versions := list_versions(runs_directory(store_path), run_id):
+        raise UsageError(
+            f"run id {run_id!r}: there is a dataset of this name ({versions[-1]} is its newest "
+            "version), which the run would hide; name the run otherwise"
+        )
     place = runs_directory(store_path)
     while not place.exists() and place != place.parent:
         place = place.parent

@@ -66,7 +66,8 @@ class Fields:
         """A whole number from 1 to 10; None for anything else, which is on a scale not ours."""
         value = self.value(field)
         if isinstance(value, str) and value.strip().isdecimal():
-            value = int(value[:4])
+            text = value.strip()
+            value = int(text) if len(text) <= 4 else None
         return value if type(value) is int and 1 <= value <= 10 else None
 
     def _name(self, field: str) -> str:

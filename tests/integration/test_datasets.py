@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -302,6 +303,39 @@ def test_bad_input_is_told_and_makes_nothing(
     assert message in ended.err
     assert "Traceback" not in ended.err
     assert {path.name for path in runs.run_path(store).parent.iterdir()} == {"night", "first"}
+
+
+def test_a_run_cannot_have_a_dataset_s_name(
+    evoloom: InProcess, store: Path, tmp_path: Path
+) -> None:
+    """A name means the run with this id first: the dataset could not be reached any more."""
+    made = create(evoloom, "nightly", "night")
+    (tmp_path / "rows.jsonl").write_text('{"instruction": "Name a tree.", "output": "Oak."}')
+    ended = evoloom("import", "rows.jsonl", "--name", "nightly")
+    assert ended.code == 2
+    assert f"run id 'nightly': there is a dataset of this name ({made['run_id']}" in ended.err
+    assert not runs.run_path(store, "nightly").exists()
+
+
+def test_an_import_of_an_earlier_evoloom_with_a_version_s_id_hides_no_dataset(
+    evoloom: InProcess, store: Path, tmp_path: Path
+) -> None:
+    made = create(evoloom, "nightly", "night")
+    day = made["version"].partition(".")[0]
+    (tmp_path / "rows.jsonl").write_text('{"instruction": "Name a tree.", "output": "Oak."}')
+    assert evoloom("import", "rows.jsonl", "--name", "trees").code == 0
+    for run_id in (f"nightly@{day}.2", f"notes@{day}.1"):
+        copied = runs.run_path(store, run_id)
+        shutil.copytree(runs.run_path(store, "trees"), copied)
+        manifest = copied / "manifest.json"
+        manifest.write_text(manifest.read_text().replace('"trees"', json.dumps(run_id)))
+    listed = json.loads(evoloom("datasets", "list", "--json").out)
+    assert [item["run_id"] for item in listed] == [made["run_id"]]
+    assert evoloom("datasets", "show", "nightly").out.startswith(f"# {made['run_id']}")
+    for name in ("notes", f"notes@{day}.1"):
+        ended = evoloom("datasets", "show", name)
+        assert (ended.code, f"no dataset version '{name}'" in ended.err) == (2, True)
+    assert create(evoloom, "nightly", "first")["run_id"] == f"nightly@{day}.3"
 
 
 def test_a_run_at_work_is_not_taken(evoloom: InProcess, store: Path) -> None:

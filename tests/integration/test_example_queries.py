@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from flows.analysis import analyse_store
+from flows.curation import curate_dataset
 from flows.datasets import create_dataset
 from flows.import_source import ImportOptions
 from flows.importing import import_files
+from pipeline.config import load_settings
+from pipeline.curation.recipe import load_recipe
 from store.snapshot import open_snapshot
 from tests.support import runs
 from tests.support.teachers import ROOT, running_teacher
@@ -39,6 +42,10 @@ def store_of_everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
         runs.start(store, teacher, **{"run.target": 8, **prices})
         runs.evolve(store, teacher, "imported", run_id="evolved", evol_instruct__rounds=2)
     create_dataset(store, "nightly", ["imported", runs.RUN, "evolved"])
+    recipe = folder / "one.toml"
+    recipe.write_text('description = "one"\nseed = 3\n[[steps]]\nstep = "random"\ncount = 1\n')
+    settings = load_settings({"store.path": str(store)})
+    curate_dataset(settings, "chosen", ["imported"], load_recipe(str(recipe)))
     analyse_store(store, processes=1)
     return store
 
@@ -81,8 +88,18 @@ def test_answers_are_about_everything_in_the_store(store_of_everything: Path) ->
             "questions", "run_id", "kind", "question_word", "count"
         )
         assert [row[0] for row in answer("imports", "rows")] == [1]
-        made_of = dict(answer("datasets", "taken_from", "instructions"))
+        made_of = {
+            taken_from: count
+            for dataset, taken_from, count in answer(
+                "datasets", "dataset", "taken_from", "instructions"
+            )
+            if str(dataset).startswith("nightly@")
+        }
         assert made_of.keys() == {runs.RUN, "evolved", "imported"}
         assert {row[0] for row in answer("cost", "run_id")} == {runs.RUN, "evolved"}
+        curated = answer("datasets", "dataset", "taken_from", "instructions", "percent")
+        assert [row[1:] for row in curated if str(row[0]).startswith("chosen@")] == [
+            ("imported", 1, 100.0)
+        ]
         steps = answer("lineage", "depth", "run_id")
         assert steps[0] == (0, "imported") and max(depth for depth, _ in steps) > 0  # type: ignore[type-var]

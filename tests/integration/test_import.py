@@ -257,6 +257,13 @@ REFUSED: list[tuple[str, bytes, tuple[str, ...], str]] = [
     ("x.jsonl", b"\x1f\x8bnot gzip at all, whatever it says", (), "Nothing was imported"),
     ("x.parquet", as_parquet(FLAT)[:-9], (), "not a Parquet file that can be read"),
     ("x.jsonl", b"{}", ("--name", "../x"), "run id '../x'"),
+    ("x.jsonl", b"{}", ("--name", "notes@2026-11-21.1"), "'@' stands in the ids of dataset versions"),
+    ("x.jsonl", json_lines(FLAT), ("--format", "alpaca", "--map", "input=contxt"),
+     "x.jsonl: --map input=contxt: no line has a field 'contxt'; the first have instruction, input, "
+     "output. Nothing was imported"),
+    ("x.json", json_array(FLAT), ("--format", "alpaca", "--map", "output=answr", "--map", "input=a"),
+     "x.json: --map output=answr, --map input=a: no row has a field 'a' or 'answr'; the first have"),
+    ("x.jsonl", json_lines(TALKS), ("--map", "system=sys"), "--map system=sys: no line has a field"),
 ]  # fmt: skip
 
 
@@ -301,6 +308,23 @@ def test_columns_can_be_named_otherwise_in_any_container(evoloom, tmp_path, stor
         assert triples(store, run_id) == PAIRS
         assert "columns: instruction = q, output = a" in ended.out
         assert "fields left out: id" in ended.out
+
+
+def test_a_mapped_field_may_be_missing_from_most_rows_of_json(evoloom, tmp_path, store):
+    rows: Rows = [{"instruction": f"Add {n}.", "output": str(n)} for n in range(60)]
+    rows[-1]["context"] = "1 2"
+    (tmp_path / "x.jsonl").write_bytes(json_lines(rows))
+    flags = ("--format", "alpaca", "--map", "input=context", "--store", str(store))
+    ended = evoloom("import", "x.jsonl", "--name", "sparse", *flags)
+    assert ended.code == 0, ended.err
+    assert [given for _, given, _ in triples(store, "sparse") if given] == ["1 2"]
+
+
+def test_an_id_made_of_a_file_name_is_none_of_a_dataset_version(evoloom, tmp_path, store):
+    (tmp_path / "notes@2026-11-21.1.jsonl").write_bytes(json_lines(FLAT))
+    assert evoloom("import", "notes@2026-11-21.1.jsonl", "--store", str(store)).code == 0
+    (run_id,) = list_run_ids(runs_directory(store))
+    assert run_id.startswith("import-notes-2026-11-21-")
 
 
 def test_an_import_is_pending_while_the_live_file_is_held(evoloom, tmp_path, store):

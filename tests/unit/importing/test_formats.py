@@ -117,8 +117,8 @@ def test_columns_can_be_named_otherwise():
 
 @pytest.mark.parametrize(
     ("value", "rating"),
-    [(4, 4), ("10", 10), (" 7 ", 7), (0, None), (11, None), ("hard", None), (2.5, None),
-     (True, None), (None, None), ("", None), ("9" * 5000, None)],
+    [(4, 4), ("10", 10), (" 7 ", 7), ("     7", 7), ("00010", None), (0, None), (11, None),
+     ("hard", None), (2.5, None), (True, None), (None, None), ("", None), ("9" * 5000, None)],
 )  # fmt: skip
 def test_a_difficulty_on_another_scale_is_not_ours(value, rating):
     row = {"instruction": "Add.", "output": "3", "difficulty": value}

@@ -134,12 +134,18 @@ def test_a_run_that_is_not_published_yet_names_the_command(store: Path) -> None:
         read_report_data(store, "late")
 
 
-def test_an_older_snapshot_names_the_command(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    ["DROP VIEW instruction_kinds",
+     "CREATE OR REPLACE VIEW teacher_usage AS SELECT 'night' AS run_id"],
+    ids=["a view is missing", "columns are missing"],
+)  # fmt: skip
+def test_an_older_snapshot_names_the_command(tmp_path: Path, change: str) -> None:
     path = tmp_path / "old.duckdb"
     write_run(path, SyntheticRun("night", positions=2))
     ingest(path)
     publish(path)
     with duckdb.connect(snapshot_link(path).resolve()) as connection:
-        connection.execute("DROP VIEW instruction_kinds")
+        connection.execute(change)
     with pytest.raises(UsageError, match=r"an older evoloom's: `evoloom store"):
         read_report_data(path, "night")

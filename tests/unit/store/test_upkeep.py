@@ -181,6 +181,21 @@ class TestBackup:
         rebuild(copy)
         assert dump(copy) == before
 
+    def test_a_store_whose_path_means_something_in_an_address_is_copied_whole(
+        self, tmp_path: Path
+    ) -> None:
+        store = tmp_path / "notes #3, 100%41" / "evoloom.duckdb"
+        write_run(store, SyntheticRun("first", positions=2))
+        ingest(store)
+        with closing(sqlite3.connect(service_path(store))) as service:
+            service.execute("CREATE TABLE keys (name TEXT)")
+            service.execute("INSERT INTO keys VALUES ('k')")
+            service.commit()
+        back_up(store, tmp_path / "backup")
+        with closing(sqlite3.connect(service_path(tmp_path / "backup" / store.name))) as copy:
+            assert copy.execute("SELECT * FROM keys").fetchall() == [("k",)]
+        assert {path.name for path in tmp_path.iterdir()} == {"backup", store.parent.name}
+
     def test_nothing_is_overwritten_and_nothing_is_left_half(
         self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -223,6 +238,73 @@ class TestBackup:
         assert {"manifest.json", "spool", "state.json", PRUNED} <= {
             path.name for path in copy.iterdir()
         }
+
+    def test_a_training_that_drops_checkpoints_meanwhile_is_copied_with_those_that_are_there(
+        self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After each of the first files of a checkpoint it saves a newer one, as the trainer does."""
+        checkpoints = runs_directory(store) / "first" / "checkpoints"
+        copied = shutil.copy2
+        drops = []
+
+        def save(step: int) -> None:
+            making = checkpoints / f".checkpoint-{step}.tmp"
+            making.mkdir(parents=True)
+            (making / "nested").mkdir()
+            for name in ("adapter.bin", "nested/optimizer.pt", "trainer_state.json"):
+                (making / name).write_text(f"{name} of {step}")
+            making.rename(checkpoints / f"checkpoint-{step}")
+
+        def copy_then_drop(source: Path, target: Path) -> None:
+            copied(source, target)
+            if source.name == "adapter.bin" and len(drops) < 3:
+                drops.append(source)
+                step = int(source.parent.name.removeprefix("checkpoint-"))
+                save(step + 2)
+                shutil.rmtree(source.parent)
+
+        save(1)
+        save(2)
+        (checkpoints / ".checkpoint-9.tmp").mkdir()
+        (checkpoints / ".checkpoint-9.tmp" / "half.bin").touch()
+        monkeypatch.setattr("store.backup.shutil.copy2", copy_then_drop)
+        back_up(store, tmp_path / "backup")
+        assert len(drops) == 3
+        copy = runs_directory(tmp_path / "backup" / store.name) / "first" / "checkpoints"
+        assert sorted(path.name for path in copy.iterdir()) == ["checkpoint-4", "checkpoint-5"]
+        for folder in copy.iterdir():
+            whole = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            assert len(whole) == 3
+            there = checkpoints / folder.name
+            assert all((there / path.relative_to(folder)).read_bytes() == data
+                       for path, data in whole.items())  # fmt: skip
+
+    @pytest.mark.parametrize("had_begun", [False, True])
+    def test_a_training_that_ends_meanwhile_is_copied_with_its_adapter(
+        self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, had_begun: bool
+    ) -> None:
+        """It drops its checkpoints while the first is copied, or `had_begun` to when it was listed."""
+        run_dir = runs_directory(store) / "first"
+        whole = run_dir / "checkpoints" / "checkpoint-1"
+        whole.mkdir(parents=True)
+        for name in ("trainer_state.json", "z.bin") if not had_begun else ("trainer_state.json",):
+            (whole / name).touch()
+        (run_dir / ".settings.json").touch()
+        copied = shutil.copy2
+
+        def end(source: Path, target: Path) -> None:
+            copied(source, target)
+            if source == whole / "trainer_state.json":
+                (run_dir / "adapter").mkdir()
+                (run_dir / "adapter" / "weights").touch()
+                (run_dir / ".settings.json").unlink()
+                shutil.rmtree(run_dir / "checkpoints")
+
+        monkeypatch.setattr("store.backup.shutil.copy2", end)
+        back_up(store, tmp_path / "backup")
+        copy = runs_directory(tmp_path / "backup" / store.name) / "first"
+        assert (copy / "adapter" / "weights").exists()
+        assert not [path for path in copy.rglob("checkpoints/*") if path.exists()]
 
     def test_a_run_that_goes_on_meanwhile_is_copied_consistently(
         self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
