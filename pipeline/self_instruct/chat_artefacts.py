@@ -64,6 +64,11 @@ def strip_envelope(text: str) -> str:
         content = end = start
 
 
+def is_cut_reasoning(text: str) -> bool:
+    """Whether `text` is a `<think>` block that was cut before its end, so that no answer follows."""
+    return text.lstrip().startswith("<think>") and "</think>" not in text
+
+
 def strip_outer_fence(text: str, first_line: re.Pattern[str]) -> str:
     """Remove a code fence around the whole answer, with the preamble that may precede it.
 

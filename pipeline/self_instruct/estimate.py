@@ -9,10 +9,12 @@ from pipeline.estimates import Estimate, StageEstimate, spread
 from pipeline.records import Address
 from pipeline.run.requests import TeacherRequest
 from pipeline.self_instruct.asking import Asker
-from pipeline.self_instruct.plan import SelfInstructPlan
+from pipeline.self_instruct.plan import GENERATE, SelfInstructPlan
 from pipeline.self_instruct.pool import TaskPool
 
 _SAMPLED = 50
+_LAST = 15
+"""The number that a prompt's list goes on to."""
 
 
 def estimate_self_instruct(plan: SelfInstructPlan, rates: EstimateSettings) -> Estimate:
@@ -45,9 +47,20 @@ def estimate_self_instruct(plan: SelfInstructPlan, rates: EstimateSettings) -> E
             ),
             StageEstimate("instances", admitted, prompt, rates.instances_tokens),
         ),
-        # A generation answer holds 16 - 9 = 7 new instructions at most.
-        most_requests=plan.ceiling * (1 + 2 * (15 - plan.settings.shots)),
+        most_requests=plan.ceiling * (1 + 2 * _most_instructions(plan)),
     )
+
+
+def _most_instructions(plan: SelfInstructPlan) -> int:
+    """How many instructions a generation answer may hold.
+
+    A completion goes on from the shots: behind 8 come 9 to 15. A chat answer may begin a list of
+    its own at 1, and behind 15 shots and more no stop string keeps one short.
+    """
+    model = plan.stages.get(GENERATE)
+    left = _LAST - plan.settings.shots
+    is_chat = (model.api if model else plan.api) == "chat"
+    return _LAST if is_chat or left < 1 else left
 
 
 def _mean(requests: list[TeacherRequest], rates: EstimateSettings) -> float:

@@ -34,6 +34,9 @@ from pipeline.self_instruct.plan import CLASSIFY, GENERATE, INSTANCES, STAGES, S
 from pipeline.self_instruct.pool import TaskPool
 from pipeline.self_instruct.yields import YieldEstimate
 
+_SUSPICIOUS = 5
+"""Unusable classification answers of which a run says nothing yet."""
+
 
 class SelfInstructMachine:
     """The run of one plan. See `pipeline.run.machine.Machine` for the methods."""
@@ -57,6 +60,7 @@ class SelfInstructMachine:
         self._rejected: dict[str, int] = {}
         self._counts = {stage: [0, 0] for stage in self.stages}
         self._yields = YieldEstimate()
+        self._classified = self._unclassified = 0
 
     # -- what to ask ---------------------------------------------------------------------------
 
@@ -140,7 +144,10 @@ class SelfInstructMachine:
             # A refusal is no answer: 'not a classification task' would be made up.
             self._settle(item, "without_instances", f"classification_{outcome.kind}")
             return
-        item.is_classification = is_classification(outcome.text) is True
+        found = is_classification(outcome.text)
+        self._classified += 1
+        self._unclassified += found is None
+        item.is_classification = found is True
         self._newly_ready.append(Address(INSTANCES, item.position))
 
     def _settle(self, item: Admitted, state: str, reason: str | None) -> None:
@@ -204,9 +211,22 @@ class SelfInstructMachine:
         stages = {stage: StageProgress(*self._counts[stage]) for stage in reversed(self.stages)}
         return MachineProgress(
             self._accepted, self._plan.target, stages, dict(self._rejected),
-            untokenized_warning(self._pool.untokenized, self._plan.novelty.tokenizer),
+            (
+                *untokenized_warning(self._pool.untokenized, self._plan.novelty.tokenizer),
+                *self._unclassified_warning(),
+            ),
             self._accepted / self._plan.target,
         )  # fmt: skip
+
+    def _unclassified_warning(self) -> tuple[str, ...]:
+        if self._unclassified < _SUSPICIOUS or 2 * self._unclassified <= self._classified:
+            return ()
+        return (
+            "most answers to whether a task is a classification task are empty, or reasoning that was "
+            "cut; they are taken for no. A teacher that reasons needs more than "
+            f"{self._plan.settings.classification.chat.max_tokens} tokens: set "
+            "self_instruct.classification.chat.max_tokens",
+        )
 
     def left_out(self) -> list[str]:
         return [

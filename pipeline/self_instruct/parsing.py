@@ -163,11 +163,12 @@ def is_classification(text: str) -> bool | None:
 
     Published (step 2, section 2.2): `Yes`, `yes` or `YES` alone is yes, anything else is no.
     Beyond it, an answer that starts with yes and goes on ('Yes.', '**Yes**', 'Yes, because ...')
-    is yes too, unless no is offered beside it ('Yes or No'). The published code also took an
-    empty answer for no; here it is unusable, as it says nothing about the task.
+    is yes too, unless no is offered beside it ('Yes or No'). An empty answer says nothing about the
+    task, nor does reasoning that was cut before its end: None, which a run takes for no, as the
+    published code did, and warns of where it is usual.
     """
     answer = chat_artefacts.strip_envelope(text).strip()
-    if not answer:
+    if not answer or chat_artefacts.is_cut_reasoning(answer):
         return None
     return _CHATTY_YES.match(answer.lstrip("*_\"'`# \t\n")) is not None
 

@@ -42,6 +42,20 @@ def whole() -> Execution:
     return execution
 
 
+@pytest.mark.parametrize("text", ["", "<think>\nOkay"])
+def test_classifications_that_say_nothing_are_taken_for_no_and_warned_of(text: str) -> None:
+    def answer(request: TeacherRequest) -> Completion:
+        completion = scripted(request)
+        return replace(completion, text=text) if request.address.stage == "classify" else completion
+
+    execution = Execution(PLAN, MemoryTeacher(answer))
+    assert execution.run().state == "completed"
+    rows = [row for batch in execution.sink.batches for row in batch.instructions]
+    assert {row.is_classification for row in rows if row.state == "accepted"} == {False}
+    (warning,) = execution.machine.progress().warnings
+    assert "self_instruct.classification.chat.max_tokens" in warning
+
+
 class TestWindow:
     @pytest.mark.parametrize("concurrency", [1, 3, 64])
     @pytest.mark.parametrize("order", [1, 2])
