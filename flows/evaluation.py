@@ -42,6 +42,7 @@ from pipeline.student.evaluation.benchmarks import (
     Endpoint,
     is_done,
     pair_samples,
+    read_lower_is_better,
     read_samples,
     run_harness,
 )
@@ -281,7 +282,10 @@ def _read_benchmarks(run: HeldRun, plan: EvaluationPlan, settings: Settings) -> 
     samples = {student: read_samples(run.path / BENCHMARKS / student) for student in STUDENTS}
     file = EvaluationFile(len(plan.files), "benchmark", ", ".join(wanted.names), "", 0)
     items, scores, said = pair_samples(file, samples)
-    return Benchmarked(replace(file, items=len(items)), tuple(items), tuple(scores), said)
+    return Benchmarked(
+        replace(file, items=len(items)), tuple(items), tuple(scores), said,
+        read_lower_is_better(run.path / BENCHMARKS / "base"),
+    )  # fmt: skip
 
 
 def _ask_judge(

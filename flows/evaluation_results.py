@@ -50,6 +50,8 @@ class Benchmarked:
     items: tuple[EvaluationItem, ...]
     scores: tuple[Score, ...]
     answers: Mapping[tuple[Student, ItemKey], str]
+    lower_is_better: frozenset[tuple[str, str]] = frozenset()
+    """By task and metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,10 @@ def work_out(
     contaminated = contaminated_items(contamination)
     evaluation = settings.evaluation
     bootstrap = Bootstrap(evaluation.resamples, evaluation.confidence, evaluation.seed)
-    comparisons = compare(files, items, scores, pairs, bootstrap, contaminated)
+    comparisons = compare(
+        files, items, scores, pairs, bootstrap, contaminated,
+        benchmarked.lower_is_better if benchmarked else frozenset(),
+    )  # fmt: skip
     _write_rows(run.path, items, scores, students, said, contaminated, pairs)
     serving = json.loads((run.path / SERVING).read_bytes())
     return Results(

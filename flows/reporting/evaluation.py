@@ -46,8 +46,10 @@ _MEASURES = {
 
 
 def measure_of(comparison: Comparison) -> Measure:
-    """How a comparison's metric is shown; a benchmark's own is shown as the harness gives it."""
-    return _MEASURES.get(comparison.metric, Measure(comparison.metric, 1))
+    """How a comparison's metric is shown; a benchmark's own is shown as the harness gives it for a
+    document, and is better where the harness says so."""
+    own = Measure(comparison.metric, 1, comparison.is_lower_better)
+    return _MEASURES.get(comparison.metric, own)
 
 
 def verdict_on(comparison: Comparison) -> str:

@@ -29,6 +29,15 @@ _SCORE = re.compile(
 _ECHO = re.compile(r"equal\W+or\W+not\W+equal\b", re.IGNORECASE)
 """The choices, said again."""
 _QUOTED = re.compile(r"[\s\"'`*_#>(\[]*")
+_GOES_ON = re.compile(r"[ \t]+(?!(?:because|since|as)\b)[a-z]")
+"""After 'equal': it is a word of a sentence, such as 'equal constraints'."""
+_INTRODUCED = re.compile(
+    r"(?:\b(?:judge?ment|verdict|answer)\W+(?:is\W+)?|[\"'`*\u2018\u201c])\Z", re.IGNORECASE
+)
+_IN_PART = re.compile(
+    r"\b(?:constraints?|requirements?|depths?|breadths?)\b[^.,;:!?\n]*\Z", re.IGNORECASE
+)
+"""Before 'equal': of what the prompts are compared in, one is equal."""
 
 
 def judgement_fields(structured: Structured) -> dict[str, Any]:
@@ -65,20 +74,37 @@ def parse_judgement(text: str) -> bool | None:
     """Whether the two instructions were judged equal; None where the answer does not say.
 
     What the answer opens with counts before what it goes on to say; further down it must not
-    contradict itself.
+    contradict itself, and 'equal' must be its verdict: named so, quoted, or its last word. 'They
+    have equal constraints' leaves open whether they are equal.
     """
     value = _json_value(text, "judgement")
     if isinstance(value, str):
         text = value
-    found = [(match.start(), match["different"] is None) for match in _VERDICT.finditer(text)]
+    found = [
+        (match.start(), match.end(), match["different"] is None)
+        for match in _VERDICT.finditer(text)
+    ]
     if not found:
         return None
     lead = _QUOTED.match(text)
     assert lead is not None  # the pattern matches the empty text
-    if found[0][0] == lead.end() and not _ECHO.match(text, lead.end()):
-        return found[0][1]
-    verdicts = {is_equal for _, is_equal in found}
-    return verdicts.pop() if len(verdicts) == 1 else None
+    start, end, is_equal = found[0]
+    is_lead = start == lead.end() and not _ECHO.match(text, start)
+    if is_lead and not (is_equal and _GOES_ON.match(text, end)):
+        return is_equal
+    if len({is_equal for _, _, is_equal in found}) > 1:
+        return None
+    if not is_equal:
+        return False
+    return True if any(_is_verdict(text, start, end) for start, end, _ in found) else None
+
+
+def _is_verdict(text: str, start: int, end: int) -> bool:
+    """Whether an 'equal' at this place says what was judged, not what the prompts have in common."""
+    if _INTRODUCED.search(text, 0, start):
+        return not _GOES_ON.match(text, end)
+    is_last = not any(character.isalnum() for character in text[end:])
+    return is_last and not _IN_PART.search(text, 0, start)
 
 
 def parse_rating(text: str) -> int | None:

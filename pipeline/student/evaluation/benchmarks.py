@@ -27,6 +27,9 @@ from pipeline.student.evaluation.records import (
 
 _GRACE_S = 10.0
 _DONE = "done.json"
+# What the harness gives as a document's perplexity is its log-likelihood in nats (lm_eval/api/task.py,
+# process_results); only its aggregate over all documents, exp(-mean), is a perplexity.
+_LOG_LIKELIHOODS = {"perplexity": "log-likelihood"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Sample:
     target: str
     answer: str
     metrics: Mapping[str, float]
+    """A document's perplexity is named what it is: `log-likelihood`, nats."""
 
 
 def check_harness() -> None:
@@ -171,12 +175,37 @@ def read_samples(out: Path) -> list[Sample]:
     return list(found.values())
 
 
+def read_lower_is_better(out: Path) -> frozenset[tuple[str, str]]:
+    """The (task, metric) of which the harness's latest results say that less is better; a metric
+    with a filter goes by the same name without.
+
+    Raises:
+        EvoloomError: the results cannot be read, or are not of the form that is known.
+    """
+    found: set[tuple[str, str]] = set()
+    for path in sorted(out.rglob("results_*.json"))[-1:]:
+        try:
+            directions = json.loads(path.read_text("utf-8")).get("higher_is_better", {})
+            found.update(
+                (task, metric)
+                for task, metrics in directions.items()
+                for metric, is_higher in metrics.items()
+                if is_higher is False and metric not in _LOG_LIKELIHOODS
+            )
+        except (OSError, ValueError, AttributeError) as exc:
+            raise EvoloomError(
+                f"{path}: is not of the form of lm-evaluation-harness 0.4 "
+                f"({type(exc).__name__}: {exc})"
+            ) from exc
+    return frozenset(found)
+
+
 def _sample(task: str, path: Path, row: dict[str, Any]) -> Sample:
     try:
         name = row.get("filter", "none")
         suffix = "" if name == "none" else f",{name}"
         metrics = {
-            f"{metric}{suffix}": float(row[metric])
+            f"{_LOG_LIKELIHOODS.get(metric, metric)}{suffix}": float(row[metric])
             for metric in row["metrics"]
             if isinstance(row.get(metric), int | float)
         }

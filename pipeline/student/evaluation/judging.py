@@ -25,11 +25,19 @@ _LEAD = re.compile(
     r"(?:\s+is)?[\s:\"'`*_(\[]*"
     r"(?P<name>A|B|tie|tied|neither|both)\b(?!'|-\w)", re.IGNORECASE,
 )  # fmt: skip
+_NO = r"(?:not|no|never|neither|nowhere|hardly|barely|scarcely|rarely|seldom|less|least)\b"
 _SAID = re.compile(
-    r"\b(?P<name>A|B)\s+(?:is|was|would\s+be)\s+(?:\w+\s+)?(?:better|best|superior|preferable)\b"
+    rf"\b(?P<name>A|B)\s+(?:is|was|would\s+be)\s+(?:(?!{_NO})\w+\s+)?"
+    rf"(?:(?:the|an?|far|much|(?!{_NO})\w+ly)\s+){{0,2}}(?:better|best|superior|preferable)\b"
     r"|\b(?P<tie>tie|tied|equally\s+good|equally\s+bad|neither\s+is\s+better)\b",
     re.IGNORECASE,
 )
+_DENIED = re.compile(
+    r"(?:\b(?:not|cannot|never|hardly|n[oe]ither|nor)|n['\u2019]t)\s+"
+    r"(?:(?!(?:but|and|so|while|whereas)\b)\w+\s+){0,3}\Z",
+    re.IGNORECASE,
+)
+"""What stands before a sentence that is denied: 'I do not think that Answer ...'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,8 @@ def verdict_fields(structured: Structured) -> dict[str, Any]:
 def parse_verdict(text: str) -> Verdict | None:
     """A judge's verdict; None where the answer holds none, or contradicts itself.
 
-    What it opens with counts; else a sentence that says which is better.
+    What it opens with counts, where that is no sentence, or one that says that it is better; else
+    any sentence that says which is better. 'Answer A is incorrect' names A, too.
     """
     value = _json_value(text)
     if isinstance(value, str):
@@ -77,16 +86,22 @@ def parse_verdict(text: str) -> Verdict | None:
     text = _ECHO.sub("", text).strip()
     lead = _LEAD.match(text)
     # An answer that begins like a sentence ('A good answer ...') has said nothing yet.
-    if lead is not None and _ends_there(text[lead.end() :]):
+    if lead is not None and _is_verdict(text, lead):
         return _named(lead["name"])
-    found = {_named(match["name"] or "tie") for match in _SAID.finditer(text)}
+    found = {
+        _named(match["name"] or "tie")
+        for match in _SAID.finditer(text)
+        if not _DENIED.search(text, 0, match.start())
+    }
     return found.pop() if len(found) == 1 else None
 
 
-def _ends_there(rest: str) -> bool:
-    return not re.match(r"[ \t]+[a-z]", rest) or bool(
-        re.match(r"\s+(?:is|was|because|since)\b", rest)
-    )
+def _is_verdict(text: str, lead: re.Match[str]) -> bool:
+    """Whether what an answer opens with ends there, gives its reason, or is said to be better."""
+    rest = text[lead.end() :]
+    if re.match(r"\s+(?:is|was)\b", rest, re.IGNORECASE) is None:
+        return not re.match(r"[ \t]+(?!(?:because|since)\b)[a-z]", rest)
+    return _named(lead["name"]) == "Tie" or _SAID.match(text, lead.start("name")) is not None
 
 
 def _named(name: str) -> Verdict:

@@ -117,3 +117,5 @@ class Comparison:
     interval: Interval
     notes: Mapping[str, int] = field(default_factory=dict)
     """Counts that belong to it: ties, inconsistent orders, verdicts that could not be read ..."""
+    is_lower_better: bool = False
+    """What a benchmark says of its own metric."""

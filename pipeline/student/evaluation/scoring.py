@@ -107,9 +107,14 @@ def compare(
     verdicts: Mapping[ItemKey, PairVerdict],
     bootstrap: Bootstrap,
     contaminated: frozenset[ItemKey] = frozenset(),
+    lower_is_better: frozenset[tuple[str, Metric]] = frozenset(),
 ) -> list[Comparison]:
-    """Base against tuned, file by file: all items, then by category, then by task."""
-    table = _Table(items, scores, verdicts, bootstrap)
+    """Base against tuned, file by file: all items, then by category, then by task.
+
+    Args:
+        lower_is_better: (task, metric) of benchmarks, the metric without its filter.
+    """
+    table = _Table(items, scores, verdicts, bootstrap, lower_is_better)
     found: list[Comparison] = []
     for file in files:
         mine = [item for item in items if item.file == file.number]
@@ -160,12 +165,14 @@ class _Table:
         scores: Sequence[Score],
         verdicts: Mapping[ItemKey, PairVerdict],
         bootstrap: Bootstrap,
+        lower_is_better: frozenset[tuple[str, Metric]],
     ) -> None:
         self._scores = {
             (score.file, score.number, score.metric, score.student): score for score in scores
         }
         self._verdicts = verdicts
         self._bootstrap = bootstrap
+        self._lower_is_better = lower_is_better
 
     def _scored(
         self, items: Sequence[EvaluationItem], metric: Metric
@@ -213,6 +220,9 @@ class _Table:
         return Comparison(
             file.number, file.part, file.name, group, metric, len(rows), base_mean, tuned_mean,
             interval, notes,
+            # Tasks that disagree are left as most metrics are.
+            all((item.task, metric.partition(",")[0]) in self._lower_is_better
+                for item, _, _ in rows),
         )  # fmt: skip
 
 

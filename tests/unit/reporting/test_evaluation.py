@@ -71,6 +71,12 @@ def test_what_an_interval_says(metric: str, low: float, high: float, said: str) 
     assert verdict_on(comparison(metric, low, high)) == said
 
 
+def test_a_benchmark_says_whether_less_is_better() -> None:
+    one = replace(comparison("wer", -0.3, -0.1), is_lower_better=True)
+    assert verdict_on(one) == "better"
+    assert verdict_on(replace(one, interval=Interval(0.2, 0.1, 0.3))) == "worse"
+
+
 class Texts(HTMLParser):
     """The tags and the visible texts of a page."""
 

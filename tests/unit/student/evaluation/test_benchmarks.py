@@ -15,6 +15,7 @@ from pipeline.student.evaluation.benchmarks import (
     harness_command,
     is_done,
     pair_samples,
+    read_lower_is_better,
     read_samples,
     run_harness,
 )
@@ -84,6 +85,29 @@ def test_samples_become_items_that_both_students_were_asked(tmp_path: Path) -> N
 def test_a_filter_is_part_of_the_metrics_name(tmp_path: Path) -> None:
     (sample,) = read_samples(write_samples(tmp_path, [1.0], more="strict-match"))
     assert dict(sample.metrics) == {"acc,strict-match": 1.0}
+
+
+def test_a_documents_perplexity_is_named_a_log_likelihood(tmp_path: Path) -> None:
+    folder = write_samples(tmp_path, [1.0])
+    (path,) = folder.rglob("samples_*.jsonl")
+    row = json.loads(path.read_text())
+    path.write_text(
+        json.dumps({**row, "metrics": ["perplexity", "acc"], "perplexity": -3.5}) + "\n"
+    )
+    (sample,) = read_samples(folder)
+    assert dict(sample.metrics) == {"log-likelihood": -3.5, "acc": 1.0}
+
+
+def test_the_harness_says_of_which_metrics_less_is_better(tmp_path: Path) -> None:
+    folder = write_samples(tmp_path, [1.0])
+    assert read_lower_is_better(folder) == frozenset()
+    directions = {"quiz_hard": {"acc": True, "wer": False, "perplexity": False, "odd": None}}
+    results = folder / "model" / "results_2026-11-26T23-49-12.530450.json"
+    results.write_text(json.dumps({"results": {}, "higher_is_better": directions}))
+    assert read_lower_is_better(folder) == {("quiz_hard", "wer")}
+    results.write_text('{"higher_is_better": {"quiz_hard": 3}}')
+    with pytest.raises(EvoloomError, match=r"results_.*\.json: is not of the form"):
+        read_lower_is_better(folder)
 
 
 def test_samples_of_another_form_are_refused(tmp_path: Path) -> None:

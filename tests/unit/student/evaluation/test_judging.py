@@ -21,6 +21,10 @@ from pipeline.student.evaluation.judging import (
         ("Answer B", "B"), ("Answer A is better.", "A"), ("The verdict is B", "B"),
         ("My verdict: Tie", "Tie"), ("Neither", "Tie"), ("B, since A is wrong", "B"),
         ("A is better than B", "A"), ("I think B is better", "B"), ("It is a tie.", "Tie"),
+        ("A is clearly the better answer", "A"), ("A, since B is not better", "A"),
+        ("A because it is right", "A"), ("Neither is good.", "Tie"),
+        ("Answer A is not bad but Answer B is better.", "B"),
+        ("I do not think that A is better. B is better.", "B"),
         ("A\n\nAnswer A does what was asked.", "A"), ("A, B or Tie: B", "B"),
         ('{"verdict": "Tie"}', "Tie"), ('Sure: {"verdict": "A"} because', "A"),
     ],
@@ -34,6 +38,11 @@ def test_is_read(text: str, verdict: str) -> None:
     [
         "", "Both answers are good", "A good answer would name three rivers", "Because",
         "Alice is right", "I think B is better, though A is better in style", "A, B or Tie",
+        "Answer A is incorrect, while Answer B is right.", "A is worse than B.", "B was wrong.",
+        "Answer A is not better than Answer B.", "A is no better than B", "A is hardly better",
+        "The answer A is less preferable.", "I think A is never better", "A\nis worse",
+        "I do not think that Answer A is better.", "I think neither A nor B is better",
+        "It is not a tie.", "A is far from better", "A is worse and B better",
         '{"verdict": 3}', '{"verdict": "C"}', '{"score": "A"}', "[[", "B-movies are fun",
     ],
 )  # fmt: skip

@@ -113,6 +113,27 @@ def test_losses_are_weighted_by_tokens_and_need_both_students() -> None:
     assert found.interval.difference == pytest.approx(-0.1)
 
 
+def test_a_metric_is_better_where_all_of_its_tasks_say_so() -> None:
+    items = [item(number, "benchmark") for number in range(4)]  # of task-0 and task-1
+    scores = [
+        Score(0, one.number, metric, student, 1.0)
+        for one in items for metric in ("wer,clean", "acc") for student in STUDENTS
+    ]  # fmt: skip
+    lower = frozenset({("task-0", "wer")})
+    found = by_group(
+        compare([file("benchmark")], items, scores, {}, BOOTSTRAP, lower_is_better=lower)
+    )
+    assert {key for key, one in found.items() if one.is_lower_better} == {
+        ("task task-0", "wer,clean")
+    }
+    lower |= {("task-1", "wer")}
+    found = by_group(
+        compare([file("benchmark")], items, scores, {}, BOOTSTRAP, lower_is_better=lower)
+    )
+    assert found["all", "wer,clean"].is_lower_better
+    assert not found["all", "acc"].is_lower_better
+
+
 def test_verdicts_of_both_orders() -> None:
     items = [item(number, "user_oriented") for number in range(4)]
     verdicts: dict[tuple[int, int], Outcome | None] = {
