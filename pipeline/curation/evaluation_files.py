@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -69,7 +70,7 @@ def read_file(path: Path) -> EvaluationFile:
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError) as exc:
+    except (OSError, EOFError, zlib.error) as exc:
         reason = getattr(exc, "strerror", None) or exc
         raise UsageError(f"evaluation file {path}: cannot be read: {reason}") from exc
     try:
@@ -102,7 +103,7 @@ def _values(text: str) -> Iterator[tuple[int, Any]]:
     if start == "[":
         try:
             values = json.loads(text)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise _BadItemError(f"not valid JSON: {exc}") from exc
         yield from enumerate(values, 1)
         return
@@ -114,9 +115,10 @@ def _values(text: str) -> Iterator[tuple[int, Any]]:
             yield number, line
             continue
         try:
-            yield number, json.loads(line)
-        except ValueError as exc:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as exc:
             raise _BadItemError(f"line {number}: not valid JSON: {exc}") from exc
+        yield number, value
 
 
 def _item(number: int, value: Any) -> EvaluationItem | None:

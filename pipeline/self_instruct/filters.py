@@ -7,7 +7,7 @@ it was found by, and every parsed instance gets a verdict.
 import random
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -94,23 +94,27 @@ def _whole_phrase(phrase: str) -> re.Pattern[str]:
 
 
 def filter_instances(
-    instances: Sequence[ParsedInstance], *, settings: InstanceFilters, rng: random.Random
+    instances: Sequence[ParsedInstance],
+    *,
+    settings: InstanceFilters,
+    rng: random.Random,
+    contexts: Sequence[Hashable] | None = None,
 ) -> list[InstanceVerdict]:
     """Judge the parsed instances of one instruction; one verdict for each, in the given order.
 
     Published order: instances invalid in themselves, then conflicts (which reject all that are
     left) or duplicates (the first is kept), then a random sample of `settings.max_instances`.
     `rng` is drawn from only if there are more than that; what is kept stays in parsed order.
+
+    `contexts`, one an instance, is what it stands in (the rest of its conversation): those of
+    different contexts neither conflict nor repeat one another.
     """
     reasons = [_invalid(instance, settings) for instance in instances]
-    if settings.drop_conflicting_inputs and _conflict(_passing(instances, reasons)):
-        reasons = [reason or "conflicting_outputs" for reason in reasons]
-    if settings.drop_duplicates:
-        seen: set[ParsedInstance] = set()
-        for position, instance in enumerate(instances):
-            if reasons[position] is None and instance in seen:
-                reasons[position] = "duplicate"
-            seen.add(instance)
+    members: dict[Hashable, list[int]] = {}
+    for position in range(len(instances)):
+        members.setdefault(contexts[position] if contexts else None, []).append(position)
+    for positions in members.values():
+        _compare(instances, positions, reasons, settings)
     left = [position for position, reason in enumerate(reasons) if reason is None]
     if len(left) > settings.max_instances:
         sampled = set(rng.sample(left, settings.max_instances))
@@ -137,10 +141,23 @@ def _invalid(instance: ParsedInstance, settings: InstanceFilters) -> InstanceRea
     return None
 
 
-def _passing(
-    instances: Sequence[ParsedInstance], reasons: Sequence[InstanceReason | None]
-) -> list[ParsedInstance]:
-    return [instance for instance, reason in zip(instances, reasons, strict=True) if reason is None]
+def _compare(
+    instances: Sequence[ParsedInstance],
+    positions: Sequence[int],
+    reasons: list[InstanceReason | None],
+    settings: InstanceFilters,
+) -> None:
+    """Enter the reasons of those that conflict with, or repeat, another at these positions."""
+    passing = [position for position in positions if reasons[position] is None]
+    if settings.drop_conflicting_inputs and _conflict([instances[at] for at in passing]):
+        for position in passing:
+            reasons[position] = "conflicting_outputs"
+    if settings.drop_duplicates:
+        seen: set[ParsedInstance] = set()
+        for position in positions:
+            if reasons[position] is None and instances[position] in seen:
+                reasons[position] = "duplicate"
+            seen.add(instances[position])
 
 
 def _conflict(instances: Sequence[ParsedInstance]) -> bool:

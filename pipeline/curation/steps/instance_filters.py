@@ -15,7 +15,10 @@ from pipeline.self_instruct.parsing import ParsedInstance
 
 
 class InstanceFilterStep(InstanceFilters, Step):
-    """The instances of one instruction are judged together, as published."""
+    """The instances of one instruction are judged together, as published.
+
+    Conversations that begin alike are told apart by their system message and further turns.
+    """
 
     step: ClassVar[str] = "instance_filters"
 
@@ -31,6 +34,7 @@ class InstanceFilterStep(InstanceFilters, Step):
                 [ParsedInstance(item.input, item.output) for item in members],
                 settings=self,
                 rng=rng,
+                contexts=[(item.system, item.further_turns) for item in members],
             )
             for member, verdict in zip(members, verdicts, strict=True):
                 if verdict.reason is not None:

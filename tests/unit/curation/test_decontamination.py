@@ -139,6 +139,34 @@ def test_clean_texts_are_not_flagged() -> None:
     assert find_all(candidates(*CLEAN)) == [0, 1, 2, 3, 4]
 
 
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl.gz"
+    data = bytearray(gzip.compress(b'{"prompt": "Name three rivers of Europe."}\n' * 40))
+    data[10] ^= 0xFF  # the first byte of what is compressed
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match=r"tasks\.jsonl\.gz: cannot be read: "):
+        read_file(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (
+            '{"prompt": "Name a river."}\n{"prompt": ' + "[" * 100_000 + "\n",
+            "line 2: not valid JSON",
+        ),
+        ("[" * 100_000, "not valid JSON"),
+    ],
+)
+def test_json_that_is_nested_too_deeply_is_refused_by_line(
+    tmp_path: Path, text: str, place: str
+) -> None:
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=rf"tasks\.jsonl: {place}: "):
+        read_file(path)
+
+
 class TestRules:
     ITEM = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 

@@ -30,6 +30,24 @@ class TestFilters:
             4: "duplicate", 5: "empty_output", 6: "input_equals_output", 7: "ends_with_colon",
         }  # fmt: skip
 
+    def test_conversations_that_open_alike_are_no_duplicates(self) -> None:
+        def one(number: int, system: str | None, further: object, output: str = "Hi!") -> Candidate:
+            turns = None if further is None else json.dumps(further)
+            return Candidate(number, 0, "Hello", "Ada", output, None, system, turns)
+
+        given = [
+            one(0, None, None), one(1, None, [["Sum up.", "Done."]]), one(2, "Be curt.", None),
+            one(3, "Be curt.", None), one(4, "Be kind.", None, "Hello there!"),
+        ]  # fmt: skip
+        outcome = apply("instance_filters", given)
+        assert (kept(outcome), reasons(outcome)) == ([0, 1, 2, 4], {3: "duplicate"})
+        outcome = apply("instance_filters", [*given, one(5, "Be kind.", None, "What?")])
+        assert kept(outcome) == [0, 1, 2]
+        assert reasons(outcome) == {
+            3: "duplicate", 4: "conflicting_outputs", 5: "conflicting_outputs"
+        }  # fmt: skip
+        assert len(kept(apply("instance_filters", given, max_instances=2))) == 2
+
     def test_parameters_turn_filters_off(self) -> None:
         given = candidates(("List.", "", "Here is a list:"))
         assert kept(apply("instance_filters", given, drop_trailing_colons=False)) == [0]
