@@ -31,6 +31,16 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_attention_heads": 32, "num_key_value_heads": 32, "vocab_size": 49152,
         "tie_word_embeddings": True,
     },
+    "1.5b": {  # Qwen2.5 1.5B, without its biases
+        "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
+        "num_attention_heads": 12, "num_key_value_heads": 2, "vocab_size": 151936,
+        "tie_word_embeddings": True,
+    },
+    "3b": {  # Llama 3.2 3B
+        "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28,
+        "num_attention_heads": 24, "num_key_value_heads": 8, "vocab_size": 128256,
+        "tie_word_embeddings": True,
+    },
     "8b": {  # Llama 3.1 8B
         "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
         "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
@@ -48,6 +58,24 @@ CASES: dict[str, dict[str, Any]] = {
         "base": "1.7b", "examples": 128, "gradient_checkpointing": True, "gpu": True},
     "1.7b, QLoRA": {"base": "1.7b", "method": "qlora", "examples": 128, "gpu": True},
     "1.7b, full": {"base": "1.7b", "method": "full", "examples": 128, "gpu": True},
+    "1.7b, LoRA, batches of 32": {"base": "1.7b", "batch_size": 32, "examples": 768, "gpu": True},
+    "1.7b, LoRA, batches of 32, shuffled": {
+        "base": "1.7b", "batch_size": 32, "by_length": False, "examples": 768, "gpu": True},
+    "1.5b, LoRA, batches of 16": {"base": "1.5b", "batch_size": 16, "examples": 128, "gpu": True},
+    "1.5b, DoRA": {"base": "1.5b", "method": "dora", "examples": 64, "gpu": True},
+    "1.7b, DoRA": {"base": "1.7b", "method": "dora", "examples": 64, "gpu": True},
+    "1.5b, LoHa": {"base": "1.5b", "method": "loha", "examples": 64, "gpu": True},
+    "1.5b, LoKr": {"base": "1.5b", "method": "lokr", "examples": 64, "gpu": True},
+    "1.5b, OFT": {"base": "1.5b", "method": "oft", "examples": 64, "gpu": True},
+    "1.5b, VeRA": {"base": "1.5b", "method": "vera", "examples": 64, "gpu": True},
+    "1.5b, (IA)3": {"base": "1.5b", "method": "ia3", "examples": 64, "gpu": True},
+    "1.5b, Houlsby": {"base": "1.5b", "method": "houlsby", "examples": 64, "gpu": True},
+    "1.5b, prefix tuning": {"base": "1.5b", "method": "prefix_tuning", "examples": 64, "gpu": True},
+    "3b, LoRA": {"base": "3b", "examples": 64, "gpu": True},
+    "3b, QLoRA, checkpointing": {
+        "base": "3b", "method": "qlora", "examples": 64, "gradient_checkpointing": True, "gpu": True},
+    "3b, full, checkpointing": {
+        "base": "3b", "method": "full", "examples": 64, "gradient_checkpointing": True, "gpu": True},
     "8b, LoRA": {"base": "8b", "examples": 64, "gpu": True},
     "8b, LoRA, checkpointing": {
         "base": "8b", "examples": 64, "gradient_checkpointing": True, "gpu": True},
@@ -156,7 +184,7 @@ def main() -> None:
     gpu = torch.cuda.is_available()
     names = args.cases or [name for name, case in CASES.items() if gpu or not case.get("gpu")]
     cases: dict[str, Any] = {}
-    print(f"{'case':<30}{'estimated':>10}{'measured':>10}{'ratio':>7}{'tok/s':>10}{'loss':>16}")
+    print(f"{'case':<37}{'estimated':>10}{'measured':>10}{'ratio':>7}{'tok/s':>10}{'loss':>16}")
     with tempfile.TemporaryDirectory() as temporary:
         models = args.models or Path(temporary)
         for name in names:
@@ -171,12 +199,12 @@ def main() -> None:
             )  # fmt: skip
             if done.returncode:
                 cases[name] = {"failed": done.returncode}
-                print(f"{name:<30} failed", flush=True)
+                print(f"{name:<37} failed", flush=True)
                 continue
             cases[name] = found = json.loads(done.stdout.splitlines()[-1])
             losses = f"{found['base_held_out_loss']:.3f} -> {found['held_out_loss']:.3f}"
             print(
-                f"{name:<30}{found['estimated_gib']:>10.2f}{found['measured_gib']:>10.2f}"
+                f"{name:<37}{found['estimated_gib']:>10.2f}{found['measured_gib']:>10.2f}"
                 f"{found['estimate_over_measured']:>7.2f}{found['tokens_per_s']:>10.0f}{losses:>16}",
                 flush=True,
             )

@@ -83,6 +83,8 @@ def start_training(
     data = load_training_data(store_path, dataset, settings.training)
     if use_preset:
         settings = _with_preset(data, flags, config_file)
+        # What is held out is a setting, too.
+        data = load_training_data(store_path, dataset, settings.training)
     manifest, plan = _plan(run_id, settings, data, listener)
     files = {TRAIN: write_examples(data.train), HELD_OUT: write_examples(data.held_out)}
     create_run(store_path, manifest, files)

@@ -134,9 +134,9 @@ class StudentTrainer(SFTTrainer):
         self._method.load_checkpoint(self._bare(self.model), Path(resume_from_checkpoint))
 
     def restore(self, checkpoint: Path) -> None:
-        """Take over a checkpoint of the last step, after which there is nothing to train."""
+        """Take over a checkpoint after which there is nothing to train."""
         self._load_from_checkpoint(str(checkpoint))
-        self.state = TrainerState.load_from_json(str(checkpoint / STATE))
+        self.state = read_state(checkpoint)
 
     def _bare(self, model: Any) -> nn.Module:
         bare: nn.Module = self.accelerator.unwrap_model(model)
@@ -239,6 +239,12 @@ def list_checkpoints(root: Path) -> list[Path]:
 def step_of(checkpoint: Path) -> int:
     """The step that a checkpoint was made after."""
     return int(checkpoint.name.removeprefix(_NAME))
+
+
+def read_state(checkpoint: Path) -> TrainerState:
+    """The trainer's state at a checkpoint."""
+    state: TrainerState = TrainerState.load_from_json(str(checkpoint / STATE))
+    return state
 
 
 def make_durable(folder: Path) -> None:

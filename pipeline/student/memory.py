@@ -43,13 +43,15 @@ class MemoryEstimate:
     loading: int
     """While the base is read: its weights, and in the host's memory those of the file beside them."""
     overhead: int
+    step: int
+    """Work space of an optimiser step."""
 
     @property
     def peak(self) -> int:
         """The largest of: reading the base, the begin of a backward pass, an optimiser step."""
         kept = self.weights + self.optimiser
         backward = kept + self.activations + self.logits
-        step = kept + self.gradients + self.gradients // 2
+        step = kept + self.gradients + self.step
         return max(self.loading, backward, step) + self.overhead
 
 
@@ -70,8 +72,10 @@ class TrainingShape:
     device: str
     quantised_bytes: float | None = None
     """Bytes a frozen matrix' weight, where a method quantises them (QLoRA)."""
-    adapts: bool = True
-    """Whether something is trained inside the layers, beside their weights."""
+    kept_inputs: float = 1.0
+    """Of the method; so are the next two. None where nothing is trained beside the weights."""
+    kept_outputs: float = 0.0
+    kept_weights: float = 0.0
 
 
 def estimate_memory(
@@ -99,6 +103,7 @@ def estimate_memory(
         activations = layers * tokens * text.hidden_size * residual + per_layer
     else:
         activations = layers * per_layer
+    activations += layers * shape.kept_weights * _Sides.of(config).elements * shape.dtype_bytes
     if shape.trains_base and shape.dtype_bytes == 2:
         # Autocast keeps a copy of each float32 weight in bfloat16 until the backward pass is through.
         activations += 2 * parameters
@@ -112,6 +117,8 @@ def estimate_memory(
         logits=batch.trained_tokens * text.vocab_size * logit_bytes,
         loading=base + (file_bytes if shape.device == "cpu" else 0),
         overhead=_OVERHEAD[shape.device],
+        # On a GPU all parameters are stepped at once, on a CPU one after the other.
+        step=4 * shape.trained if shape.device == "cuda" else 2 * shape.trained,
     )
 
 
@@ -120,14 +127,8 @@ def layer_bytes(config: PretrainedConfig, shape: TrainingShape) -> float:
 
     The residual stream and the normalisation compute in float32; matrices in the computation's type.
     """
-    text = config.get_text_config()
-    hidden, heads = text.hidden_size, text.num_attention_heads
-    head = getattr(text, "head_dim", None) or hidden // heads
-    query = heads * head
-    inner = getattr(text, "intermediate_size", None) or 4 * hidden
-    gated = (
-        2 if getattr(text, "hidden_act", "gelu") in ("silu", "swish", "gelu_pytorch_tanh") else 1
-    )
+    sides = _Sides.of(config)
+    hidden, query, inner, gated = sides.hidden, sides.query, sides.inner, sides.gated
     wide = shape.dtype_bytes
     # Inputs of both normalisations and, in between, what is normalised.
     norms = 2 * hidden * 4 + (2 * hidden * 4 if shape.trains_base else 0)
@@ -145,11 +146,49 @@ def layer_bytes(config: PretrainedConfig, shape: TrainingShape) -> float:
         ):  # the norms are in float32 then, and so is what follows
             mlp = mlp * 4 // wide
     kept = float(norms + attention + inputs + mlp)
-    if shape.adapts and (shape.dropout or frozen_on_gpu):
+    if shape.dropout or frozen_on_gpu:
         # Each adapted matrix reads, and drops out, its own copy of the input: the copy and its mask.
-        reads = 3 * hidden + query + 2 * hidden + inner
-        kept += reads * (wide + (_MASK_BYTES[shape.device] if shape.dropout else 0))
-    return kept
+        mask = _MASK_BYTES[shape.device] if shape.dropout else 0
+        kept += sides.read * (shape.kept_inputs * wide + mask)
+    return kept + sides.written * shape.kept_outputs * wide
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """The widths of a layer, and what its seven matrices (six without a gate) come to."""
+
+    hidden: int
+    query: int
+    key: int
+    inner: int
+    gated: int
+
+    @classmethod
+    def of(cls, config: PretrainedConfig) -> _Sides:
+        text = config.get_text_config()
+        hidden, heads = text.hidden_size, text.num_attention_heads
+        head = getattr(text, "head_dim", None) or hidden // heads
+        keys = getattr(text, "num_key_value_heads", None) or heads
+        inner = getattr(text, "intermediate_size", None) or 4 * hidden
+        act = getattr(text, "hidden_act", "gelu")
+        gated = 2 if act in ("silu", "swish", "gelu_pytorch_tanh") else 1
+        return cls(hidden, heads * head, keys * head, inner, gated)
+
+    @property
+    def read(self) -> int:
+        """Values that they read for a token."""
+        return 5 * self.hidden + self.query + self.inner
+
+    @property
+    def written(self) -> int:
+        """Values that they make for a token."""
+        return self.query + 2 * self.key + 2 * self.hidden + self.gated * self.inner
+
+    @property
+    def elements(self) -> int:
+        """Weights that they have."""
+        attention = 2 * self.query + 2 * self.key
+        return self.hidden * (attention + (self.gated + 1) * self.inner)
 
 
 def suggest(
@@ -187,7 +226,7 @@ def suggest(
         consider("training.gradient_checkpointing=true", checkpointing=True)
     if shape.trains_base and shape.trained > parameters // 10:
         lora = _usual_lora(config)
-        consider("--method lora", trains_base=False, trained=lora, dropout=0.05, adapts=True)
+        consider("--method lora", trains_base=False, trained=lora, dropout=0.05, kept_inputs=1.0)
     return found
 
 

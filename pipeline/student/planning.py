@@ -77,7 +77,9 @@ def plan_training(
     tokenizer = load_tokenizer(base)
     template = choose_template(tokenizer, settings.template)
     known = getattr(config.get_text_config(), "max_position_embeddings", None)
-    max_length = min(settings.max_length, known or settings.max_length)
+    max_length = settings.max_length
+    if known:
+        max_length = min(max_length, known - method.reserved_positions(method_settings))
     sets = []
     for examples, what in ((train, "training"), (held_out, "held-out")):
         encoded = encode_examples(tokenizer, template, examples, max_length, settings.too_long)
@@ -232,6 +234,9 @@ def training_shape(
         checkpointing=settings.gradient_checkpointing,
         device=device,
         quantised_bytes=0.55 if method.name == "qlora" else None,
+        kept_inputs=method.kept_inputs,
+        kept_outputs=method.kept_outputs,
+        kept_weights=method.kept_weights,
     )
 
 

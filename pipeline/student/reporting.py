@@ -187,14 +187,22 @@ class EarlyStop(TrainerCallback):
         self.stopped = False
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
-        losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
-        best = losses.index(min(losses))
-        if best == len(losses) - 1:
+        if _since_best(state) == 0:
             self._keep_best()
-        if len(losses) - 1 - best >= self._patience and state.global_step < state.max_steps:
-            self.stopped = True
+        if self.is_exhausted(state):
             control.should_training_stop = True
         return control
+
+    def is_exhausted(self, state: Any) -> bool:
+        """Whether a training ends here, or had ended at the checkpoint that it goes on from."""
+        self.stopped = _since_best(state) >= self._patience and state.global_step < state.max_steps
+        return self.stopped
+
+
+def _since_best(state: Any) -> int:
+    """Measurements since the best one."""
+    losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
+    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
 def describe(record: Mapping[str, Any]) -> str:

@@ -185,10 +185,15 @@ class _Training:
                 )  # fmt: skip
                 trainer.add_callback(reporter)
             started = time.monotonic()
-            if resumed is None or loop.step_of(resumed) < steps:
-                trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-            else:  # killed between its last step and its end
+            state = loop.read_state(resumed) if resumed else None
+            # Ended between its last step, or that after which it stopped early, and its result.
+            is_done = state is not None and (
+                state.global_step >= steps or (early is not None and early.is_exhausted(state))
+            )
+            if resumed is not None and is_done:
                 trainer.restore(resumed)
+            else:
+                trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
             trained_s = time.monotonic() - started
             if stopper.reason is not None:
                 if reporter:

@@ -250,15 +250,58 @@ def test_it_trains_from_an_exported_file_where_there_is_no_store(
     assert_same_training(uninterrupted, far)
 
 
-def test_early_stopping_keeps_the_best_student(store: Path, base: Path, evoloom: InProcess) -> None:
-    # A learning rate that ruins the student after its first steps.
+# A learning rate that ruins the student after its first steps.
+RUINOUS: dict[str, Any] = {
+    "training__early_stopping": 1, "training__max_steps": 24, "training__evaluate_every": 2,
+    "training__save_every": 2, "training__learning_rate": 0.5, "training__warmup": 0.9,
+    "training__max_grad_norm": 0, "methods__lora__dropout": 0,
+}  # fmt: skip
+
+
+@pytest.mark.verify_student
+def test_killed_after_it_had_stopped_early_it_ends_there(
+    store: Path, base: Path, evoloom: InProcess, tmp_path: Path
+) -> None:
+    shutil.copytree(store.parent, tmp_path / "other")
+    other = tmp_path / "other" / store.name
+    done = evoloom(*arguments(store, base, "--quiet", "--json", **RUINOUS))
+    assert done.code == 0, done.err
+    killed = signalled("SIGKILL", "end", arguments(other, base, "--quiet", **RUINOUS), tmp_path)
+    assert killed.returncode == -signal.SIGKILL
+    resumed = evoloom("resume", RUN, "--store", str(other), "--json", "--quiet")
+    assert resumed.code == 0, resumed.err
+    results = [json.loads(each.out)["result"] for each in (done, resumed)]
+    for name in ("steps", "stopped_early"):
+        assert results[0][name] == results[1][name]
+    assert results[1]["held_out_loss"] == pytest.approx(results[0]["held_out_loss"], rel=1e-4)
+    assert_same_training(store, other)
+
+
+def test_a_preset_says_what_is_held_out_too(
+    store: Path, base: Path, evoloom: InProcess, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "half.toml"
+    recipe.write_text(
+        '[training]\nheld_out = 0.5\nepochs = 1\n\n[[steps]]\nstep = "exact_duplicates"\n'
+    )
+    made = evoloom(
+        "curate", "zoo", "--recipe", str(recipe), "--name", "half", "--store", str(store)
+    )
+    assert made.code == 0, made.err
     done = evoloom(
-        *arguments(
-            store, base, "--quiet", "--json", training__early_stopping=1, training__max_steps=24,
-            training__evaluate_every=2, training__learning_rate=0.5, training__warmup=0.9,
-            training__max_grad_norm=0, methods__lora__dropout=0,
-        )
+        "train", "half", "--preset", "--store", str(store), "--base", str(base), "--run-id", RUN,
+        "--quiet", "--set", "training.max_steps=1", "--set", "training.max_length=64",
     )  # fmt: skip
+    assert done.code == 0, done.err
+    sides = [(run_dir(store) / name).read_text().splitlines()
+             for name in ("train.jsonl", "held_out.jsonl")]  # fmt: skip
+    assert len(sides[0]) == len(sides[1]) == 20
+    manifest = json.loads((run_dir(store) / "manifest.json").read_text())
+    assert manifest["config"]["training"]["held_out"] == 0.5
+
+
+def test_early_stopping_keeps_the_best_student(store: Path, base: Path, evoloom: InProcess) -> None:
+    done = evoloom(*arguments(store, base, "--quiet", "--json", **RUINOUS))
     assert done.code == 0, done.err
     result = json.loads(done.out)["result"]
     measured = [line["held_out_loss"] for line in metrics(store) if "held_out_loss" in line]
@@ -270,7 +313,8 @@ def test_early_stopping_keeps_the_best_student(store: Path, base: Path, evoloom:
     rows = encode_examples(
         tokenizer, record.template, read_examples(record.held_out_path), 64, "truncate"
     ).rows
-    loss = held_out_loss(student, rows, 2, tokenizer.pad_token_id)
+    autocast = record.dtype == "bfloat16"
+    loss = held_out_loss(student, rows, 2, tokenizer.pad_token_id, autocast=autocast)
     assert loss == pytest.approx(min(measured), rel=1e-4)
 
 

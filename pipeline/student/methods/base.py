@@ -74,6 +74,14 @@ class Method(ABC, Generic[S]):
     of packed rows only the first would see it."""
     allows_gradient_checkpointing: ClassVar[bool] = True
     """False where the method hands keys and values to the model, which checkpointing drops."""
+    kept_inputs: ClassVar[float] = 1.0
+    """For the estimate of memory: copies of each adapted matrix's input that the backward pass reads,
+    in the computation's type. Such figures of the methods are measured on an H200 and explained by
+    what PEFT computes (benchmarks/README.md)."""
+    kept_outputs: ClassVar[float] = 0.0
+    """Copies of each adapted matrix's output."""
+    kept_weights: ClassVar[float] = 0.0
+    """Copies of each adapted matrix itself, where its change is made as large as it is."""
     changes_trained: ClassVar[bool] = False
     """The set of trained parameters changes in training: several processes need
     `ddp_find_unused_parameters`."""
@@ -83,6 +91,10 @@ class Method(ABC, Generic[S]):
         """How vLLM can have the student: as a LoRA `adapter` beside its base, as a `merged`
         checkpoint, or not at all (`transformers`).
         """
+
+    def reserved_positions(self, settings: S) -> int:
+        """Positions of the base's context that the method takes for itself."""
+        return 0
 
     def check(self, config: PretrainedConfig, settings: S, device: str) -> None:
         """Refuse, before any weights are read, what this base model or device cannot do.

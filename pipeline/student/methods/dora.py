@@ -24,6 +24,9 @@ class Dora(LoraFamily[DoraSettings]):
 
     name = "dora"
     settings_type = DoraSettings
+    # The magnitude's gradient needs what the base and what the adapter make of an input of its own.
+    kept_inputs = 2.0
+    kept_outputs = 2.0
 
     def serving(self, settings: DoraSettings) -> Serving:
         return "merged"

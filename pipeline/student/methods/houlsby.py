@@ -35,6 +35,7 @@ class Houlsby(Method[HoulsbySettings]):
     """Serial adapters; not linear, so they cannot be merged."""
 
     name = "houlsby"
+    kept_inputs = 0.3  # it reads the output of two sublayers, not the input of every matrix
     settings_type = HoulsbySettings
     learning_rate = 3e-4  # the paper searched 3e-5, 3e-4 and 3e-3
 

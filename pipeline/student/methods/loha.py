@@ -43,6 +43,7 @@ class Loha(PeftMethod[LohaSettings]):
     """Low-rank Hadamard product."""
 
     name = "loha"
+    kept_weights = 0.5  # it makes most of its changes again in the backward pass
     settings_type = LohaSettings
     learning_rate = 2e-4  # none published for language models: LoRA's
 

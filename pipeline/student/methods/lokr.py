@@ -49,6 +49,7 @@ class Lokr(PeftMethod[LokrSettings]):
     """Low-rank Kronecker product."""
 
     name = "lokr"
+    kept_weights = 1.0
     settings_type = LokrSettings
     learning_rate = 2e-4  # none published for decoder models: LoRA's
 

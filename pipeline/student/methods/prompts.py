@@ -31,9 +31,13 @@ class PromptFamily(PeftMethod[V]):
     """Methods whose trained vectors stand before the input."""
 
     allows_packing = False
+    kept_inputs = 0.0
 
     def serving(self, settings: V) -> Serving:
         return "transformers"
+
+    def reserved_positions(self, settings: V) -> int:
+        return settings.virtual_tokens
 
     def check(self, config: PretrainedConfig, settings: V, device: str) -> None:
         context = getattr(config, "max_position_embeddings", None)

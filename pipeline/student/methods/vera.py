@@ -40,6 +40,8 @@ class Vera(PeftMethod[VeraSettings]):
     """Vector-based random matrix adaptation."""
 
     name = "vera"
+    kept_inputs = 0.3  # its large matrices are frozen; what the first of them makes is kept
+    kept_outputs = 1.0
     settings_type = VeraSettings
     learning_rate = 4e-3  # the paper, instruction tuning of LLaMA: ten times its LoRA's
 

@@ -28,6 +28,11 @@ class LocalStudent:
         self._model: Any = model
         self._tokenizer = tokenizer
         limit = getattr(self._model.config, "max_position_embeddings", None)
+        if limit is not None:  # virtual tokens take positions, too
+            adapters = getattr(self._model, "peft_config", {}).values()
+            limit -= max(
+                (getattr(one, "num_virtual_tokens", 0) or 0 for one in adapters), default=0
+            )
         self._max_length = min(filter(None, (max_length, limit)), default=None)
         self._lock = asyncio.Lock()
 

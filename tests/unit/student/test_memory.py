@@ -71,6 +71,8 @@ def test_on_a_gpu_the_bundled_models_peak_is_that_measured_on_an_h200(
         ("lora", {"checkpointing": True}, 4.59),
         ("full", {"trains_base": True}, 33.66),
         ("qlora", {"batch": LargestBatch(8, 311, 1300), "quantised_bytes": 0.55}, 12.44),
+        ("lora", {"batch": LargestBatch(32, 443, 6000)}, 50.56),
+        ("dora", {"batch": LargestBatch(8, 443, 1500)}, 26.86),
     ],
 )
 def test_on_a_gpu_a_larger_models_peak_is_that_measured_on_an_h200(
@@ -87,6 +89,9 @@ def test_on_a_gpu_a_larger_models_peak_is_that_measured_on_an_h200(
     shape = on_a_gpu(
         trained=kind.count_parameters(config, settings),
         dropout=float(getattr(settings, "dropout", 0.0)),
+        kept_inputs=kind.kept_inputs,
+        kept_outputs=kind.kept_outputs,
+        kept_weights=kind.kept_weights,
         **changes,
     )
     found = estimate_memory(config, 1_711_376_384, 3_422_752_768, shape)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.records import Address, Completion
+from pipeline.records import Address, Completion, Refusal
 from pipeline.student.formatting import IGNORED, get_template
 from pipeline.student.records import Example
 from pipeline.student.serving.identity import hash_folder
+from pipeline.student.serving.local import LocalStudent
 from pipeline.student.serving.proof import continuations, score_requests
 from pipeline.student.serving.requests import StudentPrompts, read_logprobs, write_logprobs
 from pipeline.student.serving.served import (
@@ -119,3 +123,18 @@ def test_a_folder_is_known_by_names_and_contents(tmp_path: Path) -> None:
     assert len({first, changed, hash_folder(tmp_path)}) == 3
     with pytest.raises(UsageError, match="holds no model"):
         hash_folder(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(("virtual", "room"), [(None, 64), (20, 44)])
+def test_virtual_tokens_leave_a_student_less_room(
+    prompts: StudentPrompts, virtual: int | None, room: int
+) -> None:
+    model: Any = SimpleNamespace(
+        config=SimpleNamespace(max_position_embeddings=64),
+        peft_config={"default": SimpleNamespace(num_virtual_tokens=virtual)},
+    )
+    request = prompts.answer(ADDRESS, "prompted", EXAMPLE, 1)
+    length = len(request.token_ids) + room
+    request = prompts.answer(ADDRESS, "prompted", EXAMPLE, room)
+    refusal = asyncio.run(LocalStudent(model, prompts.tokenizer).complete(request))
+    assert refusal == Refusal("context_length", f"{length} tokens, the model knows {room}")
