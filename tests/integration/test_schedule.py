@@ -196,6 +196,8 @@ def test_flow_runs_of_different_schedules_wait_for_each_other_on_a_store(
 
     schedules.add("evol-instruct", "second", evolve, "--set", "schedule.runs_per_store=2")
     assert {one["runs_per_store"] for one in schedules.listed().values()} == {2}
+    teacher.kill()
+    teacher.start("--latency", "3", "4")  # the short one is not to be over when the other begins
     both = [schedules.start("first"), schedules.start("second")]
     wait_until(lambda: {state_of(server, run) for run in both} == {"Running"}, "both at once")
     for run in both:
