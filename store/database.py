@@ -132,10 +132,15 @@ def check_store(store_path: Path) -> None:
     """Check that a store which is there can be written by this evoloom; one that is held passes.
 
     Raises:
-        UsageError: the file is no evoloom store, or one from a newer version.
+        UsageError: the file is no evoloom store, one from a newer version, or cannot have this name.
     """
     if store_path.is_dir():
         raise UsageError(f"store {store_path}: is a directory; name a file, such as evoloom.duckdb")
+    if "?" in str(store_path):
+        raise UsageError(
+            f"store {store_path}: DuckDB does not find its log beside a file with a '?' in its path; "
+            "name the store otherwise"
+        )
     if not store_path.exists():
         return
     with (

@@ -132,10 +132,16 @@ def _read(run_dir: Path, manifest: Manifest) -> dict[str, _Rows]:
         "evaluation_differences": [
             {"run_id": run_id, "file": one["file"], "group_name": storable(one["group"]),
              "metric": one["metric"], "items": one["items"], "base": one["base"],
-             "tuned": one["tuned"], **one["interval"], "notes": json.dumps(one["notes"])}
+             "tuned": one["tuned"], **one["interval"], "notes": json.dumps(_notes(one))}
             for one in results["comparisons"]
         ],
     }  # fmt: skip
+
+
+def _notes(comparison: Mapping[str, Any]) -> dict[str, Any]:
+    # Of a metric of evoloom's own the view knows; results of before 0011 do not say.
+    direction = {"lower_is_better": True} if comparison.get("is_lower_better") else {}
+    return {**comparison["notes"], **direction}
 
 
 def _item(value: Mapping[str, Any], run_id: str, item_id: str) -> dict[str, Any]:

@@ -174,6 +174,9 @@ class TestStorePlace:
         refused(
             evoloom(*START, "--store", "folder", **env), "store folder", "is a directory", "file"
         )
+        refused(
+            evoloom(*START, "--store", "a?b.duckdb", **env), "store a?b.duckdb", "'?'", "otherwise"
+        )
         nothing_started(tmp_path)
 
     def test_somebody_elses_file(self, evoloom, tmp_path, teacher):
