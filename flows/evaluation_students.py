@@ -160,6 +160,7 @@ class Students:
             self._listener.message("scoring the proof's continuations with PEFT")
             reference = self._reference(record.adapter_dir)
             reference_scaled = self._reference(scaled)
+            reference_base = self._reference_base()
             with self._engine({"enable_lora": True, "max_lora_rank": rank}) as engine:
                 tuned, scaled_name = self.served_name("tuned"), f"{record.run_id}-x8"
                 load_adapter(engine.base_url, tuned, record.adapter_dir)
@@ -177,6 +178,7 @@ class Students:
                     reference=reference,
                     served_scaled=served_scaled,
                     reference_scaled=lambda: reference_scaled,
+                    reference_base=reference_base,
                 )
                 self._note_serving(found)
                 both = [question for student in STUDENTS for question in self._questions[student]]
@@ -191,6 +193,7 @@ class Students:
             merged = Path(name)
             merge_student(record, merged)
             reference = self._reference(record.adapter_dir)
+            reference_base = self._reference_base()
             with self._engine({}) as engine:
                 base = self._served(engine, self.served_name("base"))
                 self._drive_served(engine, self._questions["base"], journal)
@@ -198,9 +201,10 @@ class Students:
             more = {"model_path": merged, "model": self.served_name("tuned")}
             with self._engine(more) as engine:
                 served = self._served(engine, self.served_name("tuned"))
-                self._note_serving(
-                    proof.prove_merged(base=base, served=served, reference=reference)
+                found = proof.prove_merged(
+                    base=base, served=served, reference=reference, reference_base=reference_base
                 )
+                self._note_serving(found)
                 self._drive_served(engine, self._questions["tuned"], journal)
                 self._tell(while_served, "tuned", engine, plan)
 
@@ -243,19 +247,29 @@ class Students:
 
     def _reference(self, adapter: Path) -> Logprobs:
         """What PEFT computes, on the unquantised base that the engine serves."""
-        import torch
-
         record = self._plan.record
         method = get_method(record.method)
         settings = method.settings_type(**record.method_settings)
-        base = load_causal_model(record.base_folder, getattr(torch, record.dtype))
-        model = _on_device(method.load(base, adapter, settings))
+        return self._computed(lambda: method.load(self._load_base(), adapter, settings))
+
+    def _reference_base(self) -> Logprobs | None:
+        """What Transformers computes of the base, where rounding makes a difference."""
+        return None if self._plan.record.dtype == "float32" else self._computed(self._load_base)
+
+    def _load_base(self) -> Any:
+        import torch
+
+        record = self._plan.record
+        return load_causal_model(record.base_folder, getattr(torch, record.dtype))
+
+    def _computed(self, load: Callable[[], Any]) -> Logprobs:
+        model = _on_device(load())
         model.eval()
         values = [
             response_logprobs(model, request.token_ids, request.start)
             for request in proof.score_requests(self._prompts, "reference")
         ]
-        del base, model
+        del model
         _free_memory()
         return values
 

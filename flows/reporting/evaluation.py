@@ -122,6 +122,8 @@ def applied(results: Results) -> str:
         f"proven on {proof['tokens']} fixed tokens: served and PEFT differ by "
         f"{proof['disagreement']:.2g} nats a token, served and base by {proof['effect']:.2g}"
     )
+    if proof.get("rounding") is not None:
+        text += f" (the base, served and not, by {proof['rounding']:.2g}, through rounding)"
     if proof["scaled_effect"] is not None:
         text += (
             f"; a copy scaled by 8 differs by {proof['scaled_disagreement']:.2g} and "

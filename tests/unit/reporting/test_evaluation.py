@@ -138,6 +138,8 @@ def test_each_file_with_groups_has_them() -> None:
     [
         ({"serving": "transformers", "proof": None}, "there is nothing to prove"),
         ({"proof": None}, "all answers are recorded ones"),
+        ({"proof": {"tokens": 222, "disagreement": 0.06, "effect": 2.0, "rounding": 0.04,
+                    "scaled_disagreement": None, "scaled_effect": None}}, "by 0.04, through rounding"),
         ({"proof": {"tokens": 222, "disagreement": 1e-5, "effect": 3e-5,
                     "scaled_disagreement": 2e-5, "scaled_effect": 0.1}}, "a copy scaled by 8"),
     ],

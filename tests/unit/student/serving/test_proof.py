@@ -7,6 +7,7 @@ import pytest
 from pipeline.student.serving.proof import (
     LEAST_TOKENS,
     Logprobs,
+    Proof,
     UnprovenStudentError,
     continuations,
     mean_difference,
@@ -35,6 +36,27 @@ def test_an_adapter_that_does_what_peft_does() -> None:
     assert proof.tokens == 250
     assert (proof.disagreement, proof.effect) == (pytest.approx(0.01), pytest.approx(0.5))
     assert proof.scaled_effect is None
+
+
+def prove(served: Logprobs, rounding: float | None) -> Proof:
+    """A proof of an adapter that moves by 1, on a base that differs by its rounding."""
+    return prove_adapter(
+        base=BASE, served=served, reference=moved(1.0), served_scaled=never,
+        reference_scaled=never,
+        reference_base=None if rounding is None else moved(rounding),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rounding", "allowed"), [(None, 0.05), (0.01, 0.05), (0.04, 0.08), (0.5, 0.1)]
+)
+def test_what_the_base_differs_by_its_rounding_is_allowed_twice(
+    rounding: float | None, allowed: float
+) -> None:
+    found = prove(moved(1.0 + allowed - 0.001), rounding)
+    assert found.rounding == (None if rounding is None else pytest.approx(rounding))
+    with pytest.raises(UnprovenStudentError, match=f"{allowed:g} is allowed"):
+        prove(moved(1.0 + allowed + 0.001), rounding)
 
 
 def test_one_that_the_engine_does_not_apply() -> None:
