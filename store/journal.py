@@ -15,6 +15,8 @@ from pipeline.errors import EvoloomError
 from pipeline.records import Address, Completion, JournalEntry, Refusal, Usage
 from store import checked_lines
 
+_LENGTH_BITS = 32
+
 
 class DuplicateAddressError(EvoloomError):
     """Raised when an address is journaled twice: a bug, or a journal edited by hand."""
@@ -85,7 +87,8 @@ class FileJournal:
             DuplicateAddressError: an address stands in it twice.
         """
         self._path = path
-        self._places: dict[str, tuple[int, int]] = {}
+        self._places: dict[str, int] = {}
+        """Where each address's line begins and how long it is, in one number."""
         end = 0
         for start, end, value in checked_lines.read(path):
             self._remember(value["address"], start, end)
@@ -99,19 +102,23 @@ class FileJournal:
     def _remember(self, address: str, start: int, end: int) -> None:
         if address in self._places:
             raise DuplicateAddressError(f"{self._path}: {address} stands in the journal twice")
-        self._places[address] = (start, end)
+        self._places[address] = start << _LENGTH_BITS | (end - start)
 
     def get(self, address: Address) -> JournalEntry | None:
         """The entry at an address, or None."""
         place = self._places.get(str(address))
         if place is None:
             return None
-        return entry_from_json(self._file.read_line(place[0], place[1] - place[0]))
+        return self._read(place)
 
     def entries(self) -> Iterator[JournalEntry]:
         """All durable entries, in the order they were written."""
-        for start, end in list(self._places.values()):
-            yield entry_from_json(self._file.read_line(start, end - start))
+        for place in list(self._places.values()):
+            yield self._read(place)
+
+    def _read(self, place: int) -> JournalEntry:
+        start, length = place >> _LENGTH_BITS, place & (1 << _LENGTH_BITS) - 1
+        return entry_from_json(self._file.read_line(start, length))
 
     async def append(self, entry: JournalEntry) -> None:
         """Return when the entry is on disk.

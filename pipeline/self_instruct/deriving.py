@@ -72,11 +72,6 @@ class Admitted:
         )
         return Batch("settle", self.position, completions, (self.row(),), self.instances)
 
-    def forget(self) -> None:
-        """Let go of what its batch holds now, so that memory does not grow with the answers."""
-        self.entries = []
-        self.instances = ()
-
 
 def derive_instructions(
     plan: SelfInstructPlan, pool: TaskPool, entry: JournalEntry, g: int

@@ -7,6 +7,7 @@ barriers). What is accepted is decided in admission order (DESIGN.md, Window and
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -51,9 +52,10 @@ class SelfInstructMachine:
         self._offered = 0
         self._applied = 0
         self._early: dict[int, JournalEntry] = {}
-        self._admitted: list[Admitted] = []
+        # Those that are not settled yet, in admission order; what a run keeps of the others is in the
+        # pool, so that its memory does not grow with the answers.
+        self._admitted: deque[Admitted] = deque()
         self._by_position: dict[Position, Admitted] = {}
-        self._settled_prefix = 0
         self._accepted = 0
         self._newly_ready: list[Address] = []
         self._batches: list[Batch] = []
@@ -157,16 +159,16 @@ class SelfInstructMachine:
 
     def _advance_settled(self) -> None:
         """Accept in admission order; what comes after the target is surplus, whenever it came."""
-        while self._settled_prefix < len(self._admitted) and self._accepted < self._plan.target:
-            item = self._admitted[self._settled_prefix]
+        while self._admitted and self._accepted < self._plan.target:
+            item = self._admitted[0]
             if item.state == "pending":
                 return
             if item.state == "accepted":
                 self._accepted += 1
             self._batches.append(item.batch())
             self._count_reason(item.reason)
-            item.forget()
-            self._settled_prefix += 1
+            self._admitted.popleft()
+            del self._by_position[item.position]
 
     def _count_reason(self, reason: str | None) -> None:
         if reason is not None:
@@ -185,12 +187,12 @@ class SelfInstructMachine:
         if self._accepted >= self._plan.target:
             return "completed"
         exhausted = self._applied >= self._plan.ceiling
-        return "ceiling" if exhausted and self._settled_prefix == len(self._admitted) else None
+        return "ceiling" if exhausted and not self._admitted else None
 
     def finish(self, unused: Sequence[JournalEntry], *, partial: bool = False) -> list[Batch]:
         """What is admitted beyond the target becomes surplus; with `partial`, an instruction
         that lacks an answer is left out and what follows it is still accepted up to the target."""
-        for item in self._admitted[self._settled_prefix :]:
+        for item in self._admitted:
             if self._accepted >= self._plan.target:
                 item.make_surplus()
             elif partial and item.state == "pending":
