@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api.access import key_of
 from api.problems import Problem, ProblemField
 from store.service.database import ServiceDatabase
-from store.service.idempotency import Answer, Identity
+from store.service.idempotency import Answer, Identity, ReusedKeyError, read_answer
 
 IdempotencyKey = Annotated[
     str | None,
@@ -53,18 +53,10 @@ def earlier_answer(database: ServiceDatabase, identity: Identity | None) -> Answ
     Raises:
         Problem: its key stands for another request.
     """
-    if identity is None:
-        return None
-    rows = database.rows(
-        "SELECT fingerprint, status, location, body FROM idempotency "
-        "WHERE owner = ? AND idempotency_key = ?",
-        (identity.owner, identity.key),
-    )
-    if not rows:
-        return None
-    if rows[0][0] != identity.fingerprint:
-        raise reused()
-    return Answer(*rows[0][1:])
+    try:
+        return read_answer(database, identity)
+    except ReusedKeyError as exc:
+        raise reused() from exc
 
 
 def respond(answer: Answer, *, is_repeated: bool) -> Response:

@@ -6,8 +6,10 @@ A record is written in the transaction of what the request created: both are the
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from store.service.database import ServiceDatabase, now_utc
 
@@ -41,18 +43,28 @@ def find_answer(connection: sqlite3.Connection, identity: Identity | None) -> An
     Raises:
         ReusedKeyError: the key stands for another request.
     """
+    return _find(lambda sql, values: connection.execute(sql, values).fetchall(), identity)
+
+
+def read_answer(database: ServiceDatabase, identity: Identity | None) -> Answer | None:
+    """As `find_answer`, outside a transaction: of what is committed."""
+    return _find(database.rows, identity)
+
+
+def _find(rows: Callable[..., list[Any]], identity: Identity | None) -> Answer | None:
     if identity is None:
         return None
-    row = connection.execute(
+    found = rows(
         "SELECT fingerprint, status, location, body FROM idempotency "
         "WHERE owner = ? AND idempotency_key = ?",
         (identity.owner, identity.key),
-    ).fetchone()
-    if row is None:
+    )
+    if not found:
         return None
-    if row[0] != identity.fingerprint:
+    fingerprint, status, location, body = found[0]
+    if fingerprint != identity.fingerprint:
         raise ReusedKeyError
-    return Answer(row[1], row[2], row[3])
+    return Answer(status, location, body)
 
 
 def remember(connection: sqlite3.Connection, identity: Identity | None, answer: Answer) -> None:
